@@ -1,0 +1,560 @@
+//! One task that owns the state of a whole solve.
+//!
+//! | state | waits for | then |
+//! |---|---|---|
+//! | `Unkeyed` | keys of its inputs | a probe: the source's key, or the digests of what it takes from contexts |
+//! | `Probing` | the probe | a source is `Done`; everything else is `Keyed` with its provisional key |
+//! | `Keyed` | being wanted | `Looking`; without a trustworthy key (the cache is ignored here or above) `Waiting` |
+//! | `Looking` | the lookup of the provisional key | hit: `Done`; miss: `Waiting`, and its inputs are wanted |
+//! | `Waiting` | all inputs `Done` | `Running` |
+//! | `Running` | the job: match by definition and content keys; if nothing matches, run | `Done` |
+//!
+//! Keys are computed from the leaves up, results are wanted from the targets down. A build that is wholly
+//! cached therefore looks up one record for each target and no more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kiln_graph::{Event, EventSink, Graph, MissReason, Op, Outcome, Vertex, VertexId};
+use kiln_store::{CacheKey, CacheRecord};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::key::{InputKey, NamedInput, cache_key, fresh_key, key_parts};
+use crate::reason::miss_reason;
+use crate::{Input, Root, Selection, Source, StepContext, Worker};
+
+/// How a solve is carried out.
+#[derive(Debug, Clone)]
+pub struct SolveOptions {
+    /// How many steps may run at the same time.
+    pub parallelism: usize,
+}
+
+/// A wanted vertex and what came of it.
+#[derive(Debug, Clone)]
+pub struct Solved {
+    /// Which.
+    pub vertex: VertexId,
+    /// Its layers.
+    pub root: Root,
+}
+
+/// Why a solve did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError<E: std::error::Error + 'static> {
+    /// A step failed; the others were stopped.
+    #[error("step `{}` failed", .vertex.meta.name)]
+    Step {
+        /// Which.
+        vertex: Box<Vertex>,
+        /// Why.
+        #[source]
+        source: E,
+    },
+    /// The user stopped the build.
+    #[error("the build was interrupted")]
+    Cancelled,
+    /// A context or a vertex that is not in the graph is wanted.
+    #[error("vertex `{0}` gives no root")]
+    NoRoot(VertexId),
+    /// A job of the solver itself died.
+    #[error("a task of the solver panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+}
+
+/// Solves `targets` of `graph`: the roots, in the order of the targets.
+pub async fn solve<W: Worker>(
+    graph: &Graph,
+    targets: &[VertexId],
+    worker: Arc<W>,
+    options: SolveOptions,
+    context: StepContext,
+) -> Result<Vec<Solved>, SolveError<W::Error>> {
+    let mut driver = Driver::new(graph, targets, worker, options, context)?;
+    let result = driver.run().await;
+    driver.report_rest(result.is_ok());
+    result?;
+    targets.iter().map(|target| driver.solved(target)).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unkeyed,
+    Probing,
+    Keyed,
+    Looking,
+    Waiting,
+    Running,
+    Done,
+}
+
+struct Node {
+    vertex: Arc<Vertex>,
+    inputs: Vec<usize>,
+    users: Vec<usize>,
+    state: State,
+    wanted: bool,
+    /// From definitions alone. None: the cache is ignored here or above, so nothing can be said beforehand.
+    provisional: Option<CacheKey>,
+    /// What the vertex is known by downstream once it is done.
+    canonical: Option<CacheKey>,
+    /// What it takes from contexts, by input position.
+    selections: Vec<Option<Selection>>,
+    root: Option<Root>,
+    description: String,
+    reported: bool,
+}
+
+/// What a job brings back.
+enum Output {
+    Source(Source),
+    Selections(Vec<Option<Selection>>),
+    Record(Option<CacheRecord>),
+    Ran { root: Root, canonical: CacheKey },
+}
+
+struct Driver<W: Worker> {
+    nodes: Vec<Node>,
+    positions: HashMap<VertexId, usize>,
+    worker: Arc<W>,
+    context: StepContext,
+    /// A child of the user's token: set when a step fails.
+    step_context: StepContext,
+    permits: Arc<Semaphore>,
+    jobs: JoinSet<(usize, Result<Output, W::Error>)>,
+}
+
+impl<W: Worker> Driver<W> {
+    fn new(
+        graph: &Graph,
+        targets: &[VertexId],
+        worker: Arc<W>,
+        options: SolveOptions,
+        context: StepContext,
+    ) -> Result<Driver<W>, SolveError<W::Error>> {
+        let mut needed: Vec<bool> = vec![false; graph.vertices().len()];
+        let index: HashMap<&VertexId, usize> =
+            graph.vertices().iter().enumerate().map(|(position, vertex)| (&vertex.id, position)).collect();
+        for target in targets {
+            let position = *index.get(target).ok_or_else(|| SolveError::NoRoot(target.clone()))?;
+            needed[position] = true;
+        }
+        for (position, vertex) in graph.vertices().iter().enumerate().rev() {
+            if needed[position] {
+                for input in &vertex.inputs {
+                    needed[index[input]] = true;
+                }
+            }
+        }
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut positions = HashMap::new();
+        for (_, vertex) in graph.vertices().iter().enumerate().filter(|(position, _)| needed[*position]) {
+            let inputs: Vec<usize> = vertex.inputs.iter().map(|input| positions[input]).collect();
+            let position = nodes.len();
+            for &input in &inputs {
+                nodes[input].users.push(position);
+            }
+            positions.insert(vertex.id.clone(), nodes.len());
+            nodes.push(Node::new(vertex.clone(), inputs));
+        }
+        for target in targets {
+            nodes[positions[target]].wanted = true;
+        }
+        let step_context = StepContext { events: context.events.clone(), cancel: context.cancel.child_token() };
+        Ok(Driver {
+            nodes,
+            positions,
+            worker,
+            context,
+            step_context,
+            permits: Arc::new(Semaphore::new(options.parallelism.max(1))),
+            jobs: JoinSet::new(),
+        })
+    }
+
+    async fn run(&mut self) -> Result<(), SolveError<W::Error>> {
+        for node in &self.nodes {
+            if !matches!(node.vertex.op, Op::Local(_)) {
+                self.context.events.send(Event::StepPlanned { vertex: node.vertex.id.clone(), meta: node.vertex.meta.clone() });
+            }
+        }
+        for position in 0..self.nodes.len() {
+            self.advance(position);
+        }
+        let mut failure = None;
+        while let Some(joined) = self.jobs.join_next().await {
+            let (position, result) = joined.map_err(SolveError::Panicked)?;
+            if self.context.cancel.is_cancelled() && failure.is_none() {
+                failure = Some(SolveError::Cancelled);
+            }
+            match result {
+                Ok(output) if failure.is_none() => self.take(position, output),
+                Ok(_) => {}
+                Err(source) => {
+                    self.step_context.cancel.cancel();
+                    failure.get_or_insert_with(|| SolveError::Step {
+                        vertex: Box::new((*self.nodes[position].vertex).clone()),
+                        source,
+                    });
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Moves a vertex on as far as it can go now. Called again whenever something that it waits for is there.
+    fn advance(&mut self, position: usize) {
+        loop {
+            let before = self.nodes[position].state;
+            match before {
+                State::Unkeyed => self.probe(position),
+                State::Keyed if self.nodes[position].wanted => self.look(position),
+                State::Waiting => self.start(position),
+                State::Keyed | State::Probing | State::Looking | State::Running | State::Done => {}
+            }
+            if self.nodes[position].state == before {
+                return;
+            }
+        }
+    }
+
+    fn probe(&mut self, position: usize) {
+        let node = &self.nodes[position];
+        if let Op::Local(_) = node.vertex.op {
+            self.nodes[position].state = State::Done;
+            return;
+        }
+        if node.inputs.iter().any(|&input| matches!(self.nodes[input].state, State::Unkeyed | State::Probing)) {
+            return;
+        }
+        let vertex = node.vertex.clone();
+        let worker = self.worker.clone();
+        if node.vertex.op.is_source() {
+            let context = self.step_context.clone();
+            self.jobs.spawn(async move { (position, worker.source(&vertex, &context).await.map(Output::Source)) });
+        } else {
+            let contexts: Vec<(usize, Input)> = self.local_inputs(position).collect();
+            if contexts.is_empty() {
+                self.nodes[position].selections = vec![None; self.nodes[position].inputs.len()];
+                self.keyed(position);
+                return;
+            }
+            let count = node.inputs.len();
+            self.jobs.spawn(async move { (position, select_all(&*worker, &vertex, count, contexts).await.map(Output::Selections)) });
+        }
+        self.nodes[position].state = State::Probing;
+    }
+
+    fn local_inputs(&self, position: usize) -> impl Iterator<Item = (usize, Input)> + '_ {
+        self.nodes[position].inputs.iter().enumerate().filter_map(|(at, &input)| match &self.nodes[input].vertex.op {
+            Op::Local(local) => Some((at, Input::Local(local.clone()))),
+            _ => None,
+        })
+    }
+
+    /// The selections are known: the provisional key follows, if all inputs have one.
+    fn keyed(&mut self, position: usize) {
+        let node = &self.nodes[position];
+        let keys: Option<Vec<InputKey>> = node
+            .inputs
+            .iter()
+            .zip(&node.selections)
+            .map(|(&input, selection)| match selection {
+                Some(selection) => Some(InputKey::Content(selection.digest.clone())),
+                None => self.nodes[input].provisional.clone().map(InputKey::Key),
+            })
+            .collect();
+        let provisional = keys.filter(|_| !node.vertex.meta.ignore_cache).map(|keys| cache_key(&node.vertex, &keys));
+        self.nodes[position].provisional = provisional;
+        self.nodes[position].state = State::Keyed;
+        self.advance_users(position);
+    }
+
+    fn look(&mut self, position: usize) {
+        let Some(key) = self.nodes[position].provisional.clone() else {
+            self.want_inputs(position);
+            return;
+        };
+        let worker = self.worker.clone();
+        self.jobs.spawn(async move { (position, worker.lookup(&key).await.map(Output::Record)) });
+        self.nodes[position].state = State::Looking;
+    }
+
+    fn want_inputs(&mut self, position: usize) {
+        self.nodes[position].state = State::Waiting;
+        for input in self.nodes[position].inputs.clone() {
+            if !self.nodes[input].wanted {
+                self.nodes[input].wanted = true;
+                self.advance(input);
+            }
+        }
+    }
+
+    fn start(&mut self, position: usize) {
+        let node = &self.nodes[position];
+        if node.inputs.iter().any(|&input| self.nodes[input].state != State::Done) {
+            return;
+        }
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for (&input, selection) in node.inputs.iter().zip(&node.selections) {
+            let from = &self.nodes[input];
+            inputs.push(StepInput {
+                input: match (&from.vertex.op, &from.root) {
+                    (Op::Local(local), _) => Input::Local(local.clone()),
+                    (_, Some(root)) => Input::Root(root.clone()),
+                    (_, None) => Input::Root(Vec::new().into()),
+                },
+                key: from.canonical.clone(),
+                selection: selection.clone(),
+                name: if from.description.is_empty() { from.vertex.meta.name.clone() } else { from.description.clone() },
+                image: matches!(from.vertex.op, Op::Image(_)),
+            });
+        }
+        let step = Step {
+            vertex: node.vertex.clone(),
+            inputs,
+            provisional: node.provisional.clone(),
+            worker: self.worker.clone(),
+            context: self.step_context.clone(),
+            permits: self.permits.clone(),
+        };
+        self.nodes[position].state = State::Running;
+        self.nodes[position].reported = true;
+        self.jobs.spawn(async move { (position, step.run().await) });
+    }
+
+    fn take(&mut self, position: usize, output: Output) {
+        match output {
+            Output::Source(source) => {
+                let node = &mut self.nodes[position];
+                node.provisional = Some(source.key.clone());
+                node.description = source.description;
+                self.done(position, source.root, source.key);
+            }
+            Output::Selections(selections) => {
+                self.nodes[position].selections = selections;
+                self.keyed(position);
+                self.advance(position);
+            }
+            Output::Record(Some(record)) => self.done(position, record.layers.into(), record.key),
+            Output::Record(None) => {
+                self.want_inputs(position);
+                self.advance(position);
+            }
+            Output::Ran { root, canonical } => self.done(position, root, canonical),
+        }
+    }
+
+    fn done(&mut self, position: usize, root: Root, canonical: CacheKey) {
+        let node = &mut self.nodes[position];
+        node.root = Some(root);
+        node.canonical = Some(canonical);
+        node.state = State::Done;
+        self.advance_users(position);
+    }
+
+    fn advance_users(&mut self, position: usize) {
+        for user in self.nodes[position].users.clone() {
+            self.advance(user);
+        }
+    }
+
+    /// Tells of the steps that no job told of: they were found in the cache, or never came to run.
+    fn report_rest(&self, solved: bool) {
+        for node in self.nodes.iter().filter(|node| !node.reported && !matches!(node.vertex.op, Op::Local(_))) {
+            let outcome = match (&node.vertex.op, node.state) {
+                (op, State::Done) if op.is_source() => Outcome::Done,
+                (_, State::Done) => Outcome::Cached,
+                _ if solved => Outcome::Cached,
+                _ => Outcome::Cancelled,
+            };
+            self.context.events.send(Event::StepFinished {
+                vertex: node.vertex.id.clone(),
+                outcome,
+                duration: Duration::ZERO,
+            });
+        }
+    }
+
+    fn solved(&self, target: &VertexId) -> Result<Solved, SolveError<W::Error>> {
+        let root = self.positions.get(target).and_then(|&position| self.nodes[position].root.clone());
+        let root = root.ok_or_else(|| SolveError::NoRoot(target.clone()))?;
+        Ok(Solved { vertex: target.clone(), root })
+    }
+}
+
+impl Node {
+    fn new(vertex: Vertex, inputs: Vec<usize>) -> Node {
+        Node {
+            vertex: Arc::new(vertex),
+            inputs,
+            users: Vec::new(),
+            state: State::Unkeyed,
+            wanted: false,
+            provisional: None,
+            canonical: None,
+            selections: Vec::new(),
+            root: None,
+            description: String::new(),
+            reported: false,
+        }
+    }
+}
+
+async fn select_all<W: Worker>(
+    worker: &W,
+    vertex: &Vertex,
+    count: usize,
+    inputs: Vec<(usize, Input)>,
+) -> Result<Vec<Option<Selection>>, W::Error> {
+    let mut selections = vec![None; count];
+    for (at, input) in inputs {
+        selections[at] = worker.select(vertex, at, &input).await?;
+    }
+    Ok(selections)
+}
+
+/// One input of a step that is about to run.
+struct StepInput {
+    input: Input,
+    /// None for a context.
+    key: Option<CacheKey>,
+    selection: Option<Selection>,
+    name: String,
+    image: bool,
+}
+
+/// A step whose inputs are done: matched once more, then run.
+struct Step<W: Worker> {
+    vertex: Arc<Vertex>,
+    inputs: Vec<StepInput>,
+    provisional: Option<CacheKey>,
+    worker: Arc<W>,
+    context: StepContext,
+    permits: Arc<Semaphore>,
+}
+
+impl<W: Worker> Step<W> {
+    async fn run(mut self) -> Result<Output, W::Error> {
+        let started = Instant::now();
+        let result = self.match_or_execute().await;
+        let outcome = match &result {
+            Ok((_, outcome)) => outcome.clone(),
+            Err(_) if self.context.cancel.is_cancelled() => Outcome::Cancelled,
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        let duration = started.elapsed();
+        self.context.events.send(Event::StepFinished { vertex: self.vertex.id.clone(), outcome, duration });
+        result.map(|(output, _)| output)
+    }
+
+    async fn match_or_execute(&mut self) -> Result<(Output, Outcome), W::Error> {
+        let definition = self.key();
+        for at in 0..self.inputs.len() {
+            if self.inputs[at].selection.is_none() {
+                self.inputs[at].selection = self.worker.select(&self.vertex, at, &self.inputs[at].input).await?;
+            }
+        }
+        let content = self.key();
+        if !self.vertex.meta.ignore_cache {
+            for key in [&definition, &content] {
+                if Some(key) != self.provisional.as_ref()
+                    && let Some(record) = self.worker.lookup(key).await?
+                {
+                    return self.found(record, [definition.clone(), content.clone()]).await;
+                }
+            }
+        }
+        let permit = self.permits.clone().acquire_owned().await;
+        let _lock = self.worker.lock(&content).await?;
+        if !self.vertex.meta.ignore_cache
+            && let Some(record) = self.worker.lookup(&content).await?
+        {
+            return self.found(record, [definition, content]).await;
+        }
+        let output = self.execute(definition, content).await?;
+        drop(permit);
+        Ok((output, Outcome::Done))
+    }
+
+    /// The key as far as selections are known now.
+    fn key(&self) -> CacheKey {
+        let inputs: Vec<InputKey> = self
+            .inputs
+            .iter()
+            .filter_map(|input| match (&input.selection, &input.key) {
+                (Some(selection), _) => Some(InputKey::Content(selection.digest.clone())),
+                (None, Some(key)) => Some(InputKey::Key(key.clone())),
+                (None, None) => None,
+            })
+            .collect();
+        cache_key(&self.vertex, &inputs)
+    }
+
+    async fn found(&self, record: CacheRecord, keys: [CacheKey; 2]) -> Result<(Output, Outcome), W::Error> {
+        let output = Output::Ran { root: record.layers.clone().into(), canonical: record.key.clone() };
+        let aliases = self.aliases(&record.key, keys);
+        if !aliases.is_empty() {
+            self.worker.save(record, aliases).await?;
+        }
+        Ok((output, Outcome::Cached))
+    }
+
+    fn aliases(&self, canonical: &CacheKey, keys: [CacheKey; 2]) -> Vec<CacheKey> {
+        let mut aliases: Vec<CacheKey> = keys.into_iter().chain(self.provisional.clone()).collect();
+        aliases.sort();
+        aliases.dedup();
+        aliases.retain(|alias| alias != canonical);
+        aliases
+    }
+
+    async fn execute(&self, definition: CacheKey, content: CacheKey) -> Result<Output, W::Error> {
+        let named: Vec<NamedInput> = self.inputs.iter().enumerate().map(|(at, input)| self.named(at, input)).collect();
+        let parts = key_parts(&self.vertex, &named);
+        let reason = if self.vertex.meta.ignore_cache {
+            MissReason::CacheIgnored
+        } else {
+            miss_reason(&parts, &self.worker.nearest(&self.vertex.meta.slot).await?)
+        };
+        self.context.events.send(Event::StepStarted {
+            vertex: self.vertex.id.clone(),
+            emulated: self.worker.is_emulated(&self.vertex),
+            reason: Some(reason),
+        });
+        let started = Instant::now();
+        let inputs: Vec<Input> = self.inputs.iter().map(|input| input.input.clone()).collect();
+        let root = self.worker.execute(&self.vertex, &inputs, &self.context).await?;
+        let canonical = if self.vertex.meta.ignore_cache { fresh_key(&content, &root) } else { content.clone() };
+        let record = CacheRecord {
+            key: canonical.clone(),
+            layers: root.to_vec(),
+            slot: self.vertex.meta.slot.clone(),
+            parts,
+            created_unix: unix_now(),
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            platform: self.vertex.meta.platform.as_ref().map(ToString::to_string),
+            name: self.vertex.meta.name.clone(),
+        };
+        self.worker.save(record, self.aliases(&canonical, [definition, content])).await?;
+        Ok(Output::Ran { root, canonical })
+    }
+
+    fn named(&self, at: usize, input: &StepInput) -> NamedInput {
+        let value = match (&input.selection, &input.key) {
+            (Some(selection), _) => selection.digest.to_string(),
+            (None, key) => key.as_ref().map(ToString::to_string).unwrap_or_default(),
+        };
+        let selection = input.selection.as_ref().map(|selection| {
+            let source = self.vertex.op.source_of_input(at).unwrap_or_else(|| input.name.clone());
+            (source, selection.files.clone())
+        });
+        NamedInput { name: input.name.clone(), value, image: input.image, selection }
+    }
+}
+
+fn unix_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

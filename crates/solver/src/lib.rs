@@ -1,0 +1,22 @@
+//! What must run, in which order, and why.
+//!
+//! [`solve`] takes a graph and the vertices that are wanted, and drives a [`Worker`]: it computes keys, looks
+//! for records, and runs what has none. It touches no registry, no process and no file itself, so a fake
+//! worker tests it.
+//!
+//! * [`worker`] — the seam: what the solver asks of whoever does the work.
+//! * [`key`] — definition keys, content keys and the named parts of both.
+//! * [`driver`] — one task that owns all state; the state machine of a vertex stands there as a table.
+//! * [`reason`] — why a step ran: the nearest record of the same slot, compared part by part.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod driver;
+pub mod key;
+pub mod reason;
+pub mod worker;
+
+pub use driver::{SolveError, SolveOptions, Solved, solve};
+pub use key::{InputKey, Selection};
+pub use worker::{Input, Root, Source, StepContext, Worker};

@@ -1,0 +1,83 @@
+//! The seam between deciding what runs and running it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kiln_graph::{EventSink, LocalSource, Vertex};
+use kiln_store::{CacheKey, CacheRecord, LayerId};
+use tokio_util::sync::CancellationToken;
+
+use crate::Selection;
+
+/// A stack of layers, lowest first.
+pub type Root = Arc<[LayerId]>;
+
+/// What a vertex takes from one input.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The root that a vertex gave.
+    Root(Root),
+    /// A named context; the worker knows where its files are.
+    Local(LocalSource),
+}
+
+/// A source, brought as far as its key asks for.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What identifies it.
+    pub key: CacheKey,
+    /// Its layers. Their blobs or trees need not be here yet.
+    pub root: Root,
+    /// How the source is called in explanations, such as a reference with its digest.
+    pub description: String,
+}
+
+/// What a running step is given besides its inputs.
+#[derive(Clone)]
+pub struct StepContext {
+    /// Where logs and progress go.
+    pub events: Arc<dyn EventSink>,
+    /// Set when the step is to stop.
+    pub cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for StepContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StepContext").finish_non_exhaustive()
+    }
+}
+
+/// Does the work. All methods may be called at the same time.
+#[async_trait]
+pub trait Worker: Send + Sync + 'static {
+    /// Why something went wrong.
+    type Error: std::error::Error + Send + Sync + 'static;
+    /// Keeps other processes from running a step with the same key, until it is dropped.
+    type Lock: Send;
+
+    /// The key and the layers of a source that is no context. A source whose content is not known from its
+    /// definition (a URL without a checksum) is fetched for this.
+    async fn source(&self, vertex: &Vertex, context: &StepContext) -> Result<Source, Self::Error>;
+
+    /// The digest over what `vertex` takes from its input at `position`: for a context always, for a root only
+    /// where the operation takes selected files. None: the whole input counts, and its key stands for it.
+    async fn select(&self, vertex: &Vertex, position: usize, input: &Input) -> Result<Option<Selection>, Self::Error>;
+
+    /// The record of `key`, if all that it names is still here.
+    async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, Self::Error>;
+
+    /// Newest records of a slot, to explain a miss.
+    async fn nearest(&self, slot: &str) -> Result<Vec<CacheRecord>, Self::Error>;
+
+    /// Waits until no other process runs a step with this key.
+    async fn lock(&self, key: &CacheKey) -> Result<Self::Lock, Self::Error>;
+
+    /// Runs one step and gives the root that comes of it.
+    async fn execute(&self, vertex: &Vertex, inputs: &[Input], context: &StepContext) -> Result<Root, Self::Error>;
+
+    /// Keeps a record under its key and under `aliases`.
+    async fn save(&self, record: CacheRecord, aliases: Vec<CacheKey>) -> Result<(), Self::Error>;
+
+    /// Whether the step would run under an emulator here.
+    fn is_emulated(&self, vertex: &Vertex) -> bool;
+}
