@@ -1,1 +1,40 @@
-//! Placeholder.
+//! Runs one process in one root: namespaces, mounts, capabilities, system-call filter, users, emulators.
+//!
+//! The crate knows nothing of Dockerfiles, images or caches. A [`Step`] says everything; [`Step::spawn`]
+//! re-executes the program itself as the sandbox's init and gives a [`RunningStep`].
+//!
+//! ```text
+//! kiln ── posix_spawn ──> supervisor: reads the step, leaves the host's namespaces
+//!                           └─ fork ──> init (pid 1): builds the root, registers the emulator, reaps
+//!                                         └─ fork ──> the step's process
+//! ```
+//!
+//! Two pipes join `kiln` and the init: *control* (signals to forward; its end means that `kiln` is gone, and
+//! init ends the step) and *report* (what failed, what was made, how the process ended).
+//!
+//! This is the only crate with `unsafe` code: process creation and a few calls that have no safe wrapper.
+
+#![expect(unsafe_code, reason = "process creation and a few kernel calls have no safe wrapper; no other crate has any")]
+#![warn(missing_docs)]
+
+pub mod binfmt;
+mod capabilities;
+pub mod doctor;
+pub mod emulator;
+mod filter;
+mod init;
+mod mounts;
+pub mod namespace;
+pub mod pty;
+mod spawn;
+pub mod step;
+mod stubs;
+mod supervisor;
+mod sys;
+pub mod user;
+
+pub use emulator::{Emulator, EmulatorSearch};
+pub use namespace::{IdentityMap, enter_user_namespace};
+pub use spawn::{RunningStep, SandboxError};
+pub use step::{Exit, Network, Privileges, RootSource, Step, StepMount, Stdio};
+pub use supervisor::init_if_requested;

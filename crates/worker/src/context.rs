@@ -91,6 +91,12 @@ impl Context {
         Ok(digest)
     }
 
+    /// The ignored path that a missing one is, or lies below.
+    pub fn ignored_by(&self, path: &str) -> Option<String> {
+        let below = |ignored: &&String| path.strip_prefix(ignored.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.ignored.iter().find(below).cloned()
+    }
+
     /// Keeps the digests for the next build.
     pub fn save(&self) -> Result<(), ContextError> {
         let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

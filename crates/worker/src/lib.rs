@@ -1,1 +1,35 @@
-//! Placeholder.
+//! Runs what the solver decides: sources, copies, processes. Implements [`kiln_solver::Worker`].
+//!
+//! * [`local`] — [`LocalWorker`], one machine's worker: the seam's methods, each a few lines that call the rest.
+//! * [`context`] — the user's directories; [`images`] — base images; [`http`] — URLs.
+//! * [`copy`] — COPY and ADD as the plan of one layer, with [`destination`], [`source_tree`], [`glob`],
+//!   [`chmod`], [`owner`] and [`archive`].
+//! * [`selection`] — the digests over what a step takes from its inputs.
+//! * [`exec`] — RUN in a sandbox.
+//! * [`layers`] — blobs, trees and indexes of layers, made on demand; [`wants`] — which will be asked for.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod archive;
+pub mod chmod;
+pub mod context;
+pub mod copy;
+pub mod destination;
+mod error;
+pub mod exec;
+pub mod glob;
+pub mod http;
+pub mod images;
+pub mod layers;
+pub mod local;
+pub mod owner;
+pub mod selection;
+pub mod source_tree;
+pub mod wants;
+
+pub use error::{StepExit, WorkerError};
+pub use images::{FoundImage, ImageError, Images};
+pub use layers::{Layers, LayersSettings, PackedLayer};
+pub use local::{LocalWorker, LocalWorkerSettings};
+pub use wants::Wants;

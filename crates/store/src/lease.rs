@@ -1,0 +1,170 @@
+//! Leases: what running processes use, so that garbage collection leaves it alone.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use kiln_oci::Digest;
+use rustix::fs::{Mode, OFlags};
+
+use crate::cache_record::CacheKey;
+use crate::layer::LayerId;
+use crate::store::{Store, held};
+use crate::{StoreError, session};
+
+/// Begins the names of lease files in a session's directory.
+const PREFIX: &str = "lease";
+
+/// Holds blobs, layers and cache records for this process. Dropped, or its process dead: released.
+///
+/// A lease is a file of lines (`blob sha256:…`, `layer …`, `record sha256:…`) in the session of its process.
+/// Hold first, then look whether the thing is there: what is there after that stays.
+#[derive(Debug)]
+pub struct Lease {
+    /// Keeps the session, and with it the lease, alive.
+    _store: Store,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    written: HashSet<String>,
+}
+
+/// Everything that the leases of living processes hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Blobs.
+    pub blobs: HashSet<Digest>,
+    /// Layers with all their forms.
+    pub layers: HashSet<LayerId>,
+    /// Cache records.
+    pub records: HashSet<CacheKey>,
+}
+
+impl Store {
+    /// A lease that holds nothing yet.
+    pub fn lease(&self) -> Result<Lease, StoreError> {
+        let path = self.session()?.fresh_path(PREFIX);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
+        let file = File::from(file.map_err(|error| StoreError::io("create", &path, error))?);
+        Ok(Lease { _store: self.clone(), path, state: Mutex::new(State { file, written: HashSet::new() }) })
+    }
+
+    /// What the leases of all living processes hold at this moment.
+    pub fn held(&self) -> Result<Held, StoreError> {
+        let mut all = Held::default();
+        for session in session::live(&self.layout().sessions())? {
+            let entries = match std::fs::read_dir(&session) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(StoreError::io("list", session, error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| StoreError::io("list", &session, error))?;
+                if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                    continue;
+                }
+                match std::fs::read_to_string(entry.path()) {
+                    Ok(text) => all.add(&text),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(StoreError::io("read", entry.path(), error)),
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Lease {
+    /// Holds a blob.
+    pub fn hold_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.hold(format!("blob {digest}\n"))
+    }
+
+    /// Holds a layer in all its forms: its blobs, its index, its tree.
+    pub fn hold_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
+        self.hold(format!("layer {layer}\n"))
+    }
+
+    /// Holds a cache record.
+    pub fn hold_record(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.hold(format!("record {key}\n"))
+    }
+
+    fn hold(&self, line: String) -> Result<(), StoreError> {
+        let mut state = held(&self.state);
+        if state.written.contains(&line) {
+            return Ok(());
+        }
+        state.file.write_all(line.as_bytes()).map_err(|error| StoreError::io("write", &self.path, error))?;
+        state.written.insert(line);
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "failed to remove a lease; it ends with this process");
+        }
+    }
+}
+
+impl Held {
+    fn add(&mut self, text: &str) {
+        // A line without its end is still being written; whoever writes it has not looked for the thing yet.
+        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            match line.split_once(' ') {
+                Some(("blob", digest)) => self.blobs.extend(digest.parse::<Digest>()),
+                Some(("layer", layer)) => self.layers.extend(layer.parse::<LayerId>()),
+                Some(("record", key)) => self.records.extend(key.parse::<CacheKey>()),
+                _ => tracing::warn!(line, "a lease holds something unknown"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::temporary_store;
+
+    #[test]
+    fn leases_hold_until_they_are_dropped() {
+        let (directory, store) = temporary_store();
+        let other = Store::open(directory.path()).expect("open");
+        let lease = store.lease().expect("lease");
+        let (digest, layer, key) = (Digest::sha256("b"), LayerId::random(), CacheKey(Digest::sha256("k")));
+        lease.hold_blob(&digest).expect("hold");
+        lease.hold_blob(&digest).expect("hold twice");
+        lease.hold_layer(&layer).expect("hold");
+        lease.hold_record(&key).expect("hold");
+        let expected = Held { blobs: [digest].into(), layers: [layer].into(), records: [key].into() };
+        assert_eq!(other.held().expect("held"), expected);
+        drop(lease);
+        assert_eq!(other.held().expect("held"), Held::default());
+    }
+
+    #[test]
+    fn leases_of_dead_processes_hold_nothing() {
+        let (directory, store) = temporary_store();
+        let dead = directory.path().join("sessions/dead");
+        std::fs::create_dir(&dead).expect("mkdir");
+        std::fs::write(dead.join("lease-0"), format!("blob {}\n", Digest::sha256("b"))).expect("write");
+        std::fs::write(directory.path().join("sessions/dead.lock"), "").expect("write");
+        assert_eq!(store.held().expect("held"), Held::default());
+    }
+
+    #[test]
+    fn half_a_line_is_not_taken_for_a_whole_one() {
+        let mut all = Held::default();
+        all.add("layer built-0123\nlayer built-45");
+        assert_eq!(all.layers, HashSet::from(["built-0123".parse().expect("a layer id")]));
+    }
+}

@@ -1,0 +1,213 @@
+//! Trees: layers as directories, and other directories on the store's file system.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, RenameFlags};
+use rustix::io::Errno;
+
+use crate::StoreError;
+use crate::layer::LayerId;
+use crate::layout::{ROOT, WORK};
+use crate::removal::remove_directory_tree;
+use crate::session::{Session, make_private_directory};
+use crate::store::Store;
+
+/// A tree in the making: a private directory on the store's file system. Dropped without commit, or its process
+/// dead: removed.
+#[derive(Debug)]
+pub struct StagedTree {
+    store: Store,
+    /// Keeps the directory from being reaped.
+    _session: Arc<Session>,
+    directory: PathBuf,
+    root: PathBuf,
+    work: PathBuf,
+}
+
+impl StagedTree {
+    /// The tree's root directory. Empty at first, mode 0755.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// An empty directory beside the root on the same file system, as overlay's work directory. Not part of the
+    /// tree.
+    pub fn work_path(&self) -> &Path {
+        &self.work
+    }
+
+    /// Makes this the tree of `layer`. If the layer has a tree already, that one stays and this one is removed.
+    pub fn commit(self, layer: &LayerId) -> Result<(), StoreError> {
+        remove_directory_tree(&self.work)?;
+        let target = self.store.layout().tree(layer);
+        let cwd = rustix::fs::CWD;
+        match rustix::fs::renameat_with(cwd, &self.directory, cwd, &target, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(StoreError::io("create", target, error)),
+        }
+    }
+}
+
+impl Drop for StagedTree {
+    fn drop(&mut self) {
+        if let Err(error) = remove_directory_tree(&self.directory) {
+            tracing::warn!(%error, "failed to remove an unfinished tree");
+        }
+    }
+}
+
+/// An empty directory on the store's file system. Dropped, or its process dead: removed.
+#[derive(Debug)]
+pub struct ScratchDir {
+    _session: Arc<Session>,
+    path: PathBuf,
+}
+
+impl ScratchDir {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        if let Err(error) = remove_directory_tree(&self.path) {
+            tracing::warn!(%error, "failed to remove a temporary directory");
+        }
+    }
+}
+
+impl Store {
+    /// Begins a tree.
+    pub fn stage_tree(&self) -> Result<StagedTree, StoreError> {
+        let session = self.session()?;
+        let directory = session.fresh_path("tree");
+        make_private_directory(&directory)?;
+        let (root, work) = (directory.join(ROOT), directory.join(WORK));
+        make_private_directory(&root)?;
+        // Not by mkdir's mode, which the process' umask cuts.
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::chmod(&root, mode).map_err(|error| StoreError::io("set the mode of", &root, error))?;
+        make_private_directory(&work)?;
+        Ok(StagedTree { store: self.clone(), _session: session, directory, root, work })
+    }
+
+    /// The root directory of a layer's tree, if the layer has one. Not to be changed.
+    pub fn tree(&self, layer: &LayerId) -> Result<Option<PathBuf>, StoreError> {
+        let path = self.layout().tree(layer).join(ROOT);
+        match rustix::fs::lstat(&path) {
+            Ok(_) => Ok(Some(path)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(StoreError::io("read the attributes of", path, error)),
+        }
+    }
+
+    /// Removes a layer's tree; the layer's other forms stay. False if it has none. The tree is out of sight at
+    /// once, and gone when this returns.
+    pub fn remove_tree(&self, layer: &LayerId) -> Result<bool, StoreError> {
+        let path = self.layout().tree(layer);
+        let doomed = self.session()?.fresh_path("doomed");
+        match std::fs::rename(&path, &doomed) {
+            Ok(()) => remove_directory_tree(&doomed).map(|()| true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("remove", path, error)),
+        }
+    }
+
+    /// A new empty directory, mode 0700.
+    pub fn scratch_dir(&self) -> Result<ScratchDir, StoreError> {
+        let session = self.session()?;
+        let path = session.fresh_path("scratch");
+        make_private_directory(&path)?;
+        Ok(ScratchDir { _session: session, path })
+    }
+
+    /// The directory of the cache mount `id` (`RUN --mount=type=cache,id=…`). Made at first use, kept between
+    /// builds; builds that use it at the same moment share it.
+    pub fn cache_mount(&self, id: &str) -> Result<PathBuf, StoreError> {
+        let path = self.layout().mount(id);
+        match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                let mode = Mode::from_raw_mode(0o755);
+                rustix::fs::chmod(&path, mode).map_err(|error| StoreError::io("set the mode of", &path, error))?;
+                Ok(path)
+            }
+            Err(Errno::EXIST) => Ok(path),
+            Err(error) => Err(StoreError::io("create", path, error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::temporary_store;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn layer() -> LayerId {
+        LayerId::random()
+    }
+
+    #[test]
+    fn a_tree_appears_when_it_is_committed() {
+        let (_directory, store) = temporary_store();
+        let id = layer();
+        let staged = store.stage_tree().expect("stage");
+        let mode = std::fs::metadata(staged.path()).expect("stat").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
+        std::fs::write(staged.path().join("file"), "x").expect("write");
+        std::fs::create_dir(staged.work_path().join("work")).expect("mkdir");
+        // A root directory that its owner may not write must not hinder the commit.
+        std::fs::set_permissions(staged.path(), std::fs::Permissions::from_mode(0o555)).expect("chmod");
+        assert_eq!(store.tree(&id).expect("look"), None);
+        staged.commit(&id).expect("commit");
+        let tree = store.tree(&id).expect("look").expect("committed");
+        assert_eq!(std::fs::read(tree.join("file")).expect("read"), b"x");
+        assert!(store.remove_tree(&id).expect("remove"));
+        assert!(!tree.exists());
+        assert!(!store.remove_tree(&id).expect("remove"));
+    }
+
+    #[test]
+    fn the_first_tree_of_a_layer_stays() {
+        let (directory, store) = temporary_store();
+        let id = layer();
+        for content in ["first", "second"] {
+            let staged = store.stage_tree().expect("stage");
+            std::fs::write(staged.path().join("file"), content).expect("write");
+            staged.commit(&id).expect("commit");
+        }
+        let tree = store.tree(&id).expect("look").expect("committed");
+        assert_eq!(std::fs::read(tree.join("file")).expect("read"), b"first");
+        drop(store);
+        assert_eq!(std::fs::read_dir(directory.path().join("sessions")).expect("list").count(), 0);
+    }
+
+    #[test]
+    fn what_is_not_committed_goes() {
+        let (_directory, store) = temporary_store();
+        let staged = store.stage_tree().expect("stage");
+        let path = staged.path().to_owned();
+        std::fs::write(path.join("file"), "x").expect("write");
+        drop(staged);
+        assert!(!path.exists());
+        let scratch = store.scratch_dir().expect("scratch");
+        let path = scratch.path().to_owned();
+        std::fs::write(path.join("file"), "x").expect("write");
+        drop(scratch);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn cache_mounts_are_kept_by_their_ids() {
+        let (_directory, store) = temporary_store();
+        let path = store.cache_mount("/root/.cache").expect("mount");
+        std::fs::write(path.join("file"), "x").expect("write");
+        assert_eq!(store.cache_mount("/root/.cache").expect("mount"), path);
+        assert!(path.join("file").exists());
+        assert_ne!(store.cache_mount("../../etc").expect("mount"), path);
+        assert!(store.cache_mount("../../etc").expect("mount").starts_with(store.root()));
+    }
+}

@@ -1,0 +1,185 @@
+//! Files from URLs: ADD of a URL, and contexts that are one.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use kiln_graph::HttpSource;
+use kiln_oci::{Algorithm, Digest, Hasher};
+use kiln_solver::Source;
+use kiln_store::{CacheKey, LayerId, LayerRecord, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::WorkerError;
+
+/// Why a URL cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection, or it broke.
+    #[error("failed to fetch `{url}`")]
+    Request {
+        /// The URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server said no.
+    #[error("failed to fetch `{url}`: invalid response status {status}")]
+    Status {
+        /// The URL.
+        url: String,
+        /// What it said.
+        status: u16,
+    },
+    /// The content is not what the instruction says.
+    #[error("digest mismatch for `{url}`: it is {found}, expected {expected}")]
+    Checksum {
+        /// The URL.
+        url: String,
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// The file cannot be written.
+    #[error("failed to write what `{url}` gave")]
+    Write {
+        /// The URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a URL gave when it was last fetched.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Fetched {
+    digest: Digest,
+    etag: Option<String>,
+    /// Seconds since the epoch, from `Last-Modified`.
+    modified: Option<i64>,
+    /// The header as it was, to ask with.
+    modified_text: Option<String>,
+}
+
+/// Fetches what the definition of a source names, or learns that what is here is still right.
+pub async fn fetch(store: &Store, client: &reqwest::Client, source: &HttpSource) -> Result<Source, WorkerError> {
+    let known = known(store, &source.url)?;
+    if let (Some(known), Some(checksum)) = (&known, &source.checksum)
+        && known.digest == *checksum
+        && let Some(found) = layer_of(store, source, known)?
+    {
+        return Ok(found);
+    }
+    let failed = |error| HttpError::Request { url: source.url.clone(), source: error };
+    let mut request = client.get(&source.url);
+    if let Some(known) = &known
+        && layer_of(store, source, known)?.is_some()
+    {
+        if let Some(etag) = &known.etag {
+            request = request.header(reqwest::header::IF_NONE_MATCH, etag);
+        } else if let Some(modified) = &known.modified_text {
+            request = request.header(reqwest::header::IF_MODIFIED_SINCE, modified);
+        }
+    }
+    let mut response = request.send().await.map_err(failed)?;
+    if response.status() == reqwest::StatusCode::NOT_MODIFIED
+        && let Some(known) = &known
+        && let Some(found) = layer_of(store, source, known)?
+    {
+        return Ok(found);
+    }
+    if !response.status().is_success() {
+        return Err(HttpError::Status { url: source.url.clone(), status: response.status().as_u16() }.into());
+    }
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let modified_text = header(reqwest::header::LAST_MODIFIED);
+    let etag = header(reqwest::header::ETAG);
+    let staged = store.stage_tree()?;
+    let path = staged.path().join(&source.filename);
+    let write = |error| HttpError::Write { url: source.url.clone(), source: error };
+    let mut file = std::fs::File::create(&path).map_err(write)?;
+    let mut hasher = Hasher::new(source.checksum.as_ref().map_or(Algorithm::Sha256, Digest::algorithm));
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        hasher.update(&chunk);
+        file.write_all(&chunk).map_err(write)?;
+    }
+    let digest = hasher.finish();
+    if let Some(expected) = &source.checksum
+        && *expected != digest
+    {
+        return Err(HttpError::Checksum { url: source.url.clone(), expected: expected.clone(), found: digest }.into());
+    }
+    let modified = modified_text.as_deref().and_then(http_date);
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(write)?;
+    let seconds = u64::try_from(modified.unwrap_or(0)).unwrap_or(0);
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    file.set_times(std::fs::FileTimes::new().set_modified(time)).map_err(write)?;
+    let fetched = Fetched { digest, etag, modified, modified_text };
+    let (key, id) = identity(source, &fetched);
+    let index = kiln_image::scan::scan_tree(staged.path())?;
+    store.put_layer_index(&id, &index)?;
+    staged.commit(&id)?;
+    store.put_layer(&LayerRecord::new(id.clone()))?;
+    remember(store, &source.url, &fetched)?;
+    Ok(Source { key, root: vec![id].into(), description: source.url.clone() })
+}
+
+fn known(store: &Store, url: &str) -> Result<Option<Fetched>, WorkerError> {
+    let bytes = store.get_document("http", url)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+fn remember(store: &Store, url: &str, fetched: &Fetched) -> Result<(), WorkerError> {
+    let bytes = serde_json::to_vec(fetched).expect("digests and texts are always representable as JSON");
+    Ok(store.put_document("http", url, &bytes)?)
+}
+
+fn layer_of(store: &Store, source: &HttpSource, fetched: &Fetched) -> Result<Option<Source>, WorkerError> {
+    let (key, id) = identity(source, fetched);
+    let there = store.tree(&id)?.is_some();
+    Ok(there.then(|| Source { key, root: vec![id].into(), description: source.url.clone() }))
+}
+
+/// Equal files are one layer, wherever they came from.
+fn identity(source: &HttpSource, fetched: &Fetched) -> (CacheKey, LayerId) {
+    let text = format!("http\n{}\n{}\n{}", source.filename, fetched.digest, fetched.modified.unwrap_or(0));
+    let digest = Digest::sha256(text);
+    (CacheKey(digest.clone()), LayerId::of_recipe(&digest))
+}
+
+/// Seconds since the epoch of an HTTP date (RFC 9110, section 5.6.7, the preferred form).
+fn http_date(text: &str) -> Option<i64> {
+    let mut words = text.split_once(", ")?.1.split(' ');
+    let day: i64 = words.next()?.parse().ok()?;
+    let month = words.next()?;
+    let year: i64 = words.next()?.parse().ok()?;
+    let mut clock = words.next()?.split(':').map(|part| part.parse::<i64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
+    Some(days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+/// Days since 1970-01-01 in the proleptic Gregorian calendar. Years begin in March, so that the leap day is last.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_dates_are_seconds() {
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), Some(1_709_208_000));
+        assert_eq!(http_date("yesterday"), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! The forms of a layer, made on demand: an index to answer questions, a tree to run in, a blob to export.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use kiln_graph::{Event, EventSink, ImageLayer, ImageOrigin, ImageSource, TransferKind};
+use kiln_image::pack::CompressionSetting;
+use kiln_image::plan::LayerPlan;
+use kiln_image::unpack::{Ownership, UnpackOptions};
+use kiln_image::view::RootView;
+use kiln_oci::{Descriptor, DiffId, Reference};
+use kiln_registry::Client;
+use kiln_store::index::LayerIndex;
+use kiln_store::{LayerBlob, LayerId, LayerRecord, Store};
+use tokio::sync::OnceCell;
+
+use crate::WorkerError;
+use crate::source_tree::open_directory;
+
+/// Where the blob of an image's layer can be fetched.
+#[derive(Debug, Clone)]
+struct Remote {
+    origin: ImageOrigin,
+    reference: String,
+    descriptor: Descriptor,
+}
+
+/// A compressed layer, ready to be named in a manifest.
+#[derive(Debug, Clone)]
+pub struct PackedLayer {
+    /// Digest of the uncompressed layer.
+    pub diff_id: DiffId,
+    /// The blob.
+    pub descriptor: Descriptor,
+}
+
+/// All layers that a build touches. Cheap to clone.
+#[derive(Clone)]
+pub struct Layers {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Layers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layers").finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    store: Store,
+    client: Client,
+    events: Arc<dyn EventSink>,
+    ownership: Ownership,
+    /// Times later than this are clamped to it when a step's layer is packed.
+    epoch: Option<i64>,
+    remotes: Mutex<HashMap<LayerId, Remote>>,
+    trees: Mutex<HashMap<LayerId, Arc<OnceCell<PathBuf>>>>,
+    blobs: Mutex<HashMap<LayerId, Arc<OnceCell<PackedLayer>>>>,
+}
+
+/// What making the forms of layers needs.
+#[derive(Clone)]
+pub struct LayersSettings {
+    /// Where the forms are kept.
+    pub store: Store,
+    /// Where blobs come from.
+    pub client: Client,
+    /// Where transfers are told.
+    pub events: Arc<dyn EventSink>,
+    /// Whether owners can be set here.
+    pub ownership: Ownership,
+    /// Times later than this are clamped to it when a step's layer is packed.
+    pub epoch: Option<i64>,
+}
+
+impl std::fmt::Debug for LayersSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LayersSettings").finish_non_exhaustive()
+    }
+}
+
+impl Layers {
+    /// No layers known yet.
+    pub fn new(settings: LayersSettings) -> Layers {
+        let LayersSettings { store, client, events, ownership, epoch } = settings;
+        let inner = Inner {
+            store,
+            client,
+            events,
+            ownership,
+            epoch,
+            remotes: Mutex::default(),
+            trees: Mutex::default(),
+            blobs: Mutex::default(),
+        };
+        Layers { inner: Arc::new(inner) }
+    }
+
+    /// Makes the layers of an image known: where to fetch what is not here. Nothing is fetched.
+    pub fn learn(&self, image: &ImageSource) -> Vec<LayerId> {
+        let mut remotes = lock(&self.inner.remotes);
+        let learn = |layer: &ImageLayer| {
+            let id = LayerId::of_diff(&layer.diff_id);
+            remotes.entry(id.clone()).or_insert_with(|| Remote {
+                origin: image.origin.clone(),
+                reference: image.reference.clone(),
+                descriptor: layer.descriptor.clone(),
+            });
+            id
+        };
+        image.layers.iter().map(learn).collect()
+    }
+
+    /// The compressed layer: as it was pulled, or packed now from its tree. Asked for twice, it is made once.
+    pub async fn blob(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
+        let cell = lock(&self.inner.blobs).entry(id.clone()).or_default().clone();
+        cell.get_or_try_init(|| self.make_blob(id, diff_id)).await.cloned()
+    }
+
+    /// What a manifest says of a layer. The blob itself may still be only in the registry that the image came from.
+    pub async fn described(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
+        let remote = lock(&self.inner.remotes).get(id).cloned();
+        match (remote, diff_id) {
+            (Some(remote), Some(diff_id)) => {
+                Ok(PackedLayer { diff_id: diff_id.clone(), descriptor: remote.descriptor })
+            }
+            _ => self.blob(id, diff_id).await,
+        }
+    }
+
+    async fn make_blob(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
+        let record = self.record(id).await?;
+        if let Some(record) = &record
+            && let Some(packed) = self.stored_blob(record)?
+        {
+            return Ok(packed);
+        }
+        let remote = lock(&self.inner.remotes).get(id).cloned();
+        if let (Some(remote), Some(diff_id)) = (&remote, diff_id) {
+            self.fetch(remote).await?;
+            let packed = PackedLayer { diff_id: diff_id.clone(), descriptor: remote.descriptor.clone() };
+            self.keep_blob(id, &packed, None)?;
+            return Ok(packed);
+        }
+        let (layers, id) = (self.clone(), id.clone());
+        blocking(move || layers.pack_tree(&id)).await
+    }
+
+    fn stored_blob(&self, record: &LayerRecord) -> Result<Option<PackedLayer>, WorkerError> {
+        let Some(diff_id) = &record.diff_id else {
+            return Ok(None);
+        };
+        for blob in &record.blobs {
+            if self.inner.store.blob_exists(&blob.descriptor.digest)? {
+                return Ok(Some(PackedLayer { diff_id: diff_id.clone(), descriptor: blob.descriptor.clone() }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn record(&self, id: &LayerId) -> Result<Option<LayerRecord>, WorkerError> {
+        Ok(self.inner.store.layer(id)?)
+    }
+
+    async fn fetch(&self, remote: &Remote) -> Result<(), WorkerError> {
+        let store = &self.inner.store;
+        if store.blob_exists(&remote.descriptor.digest)? {
+            return Ok(());
+        }
+        match &remote.origin {
+            ImageOrigin::Registry => {
+                let reference: Reference = remote.reference.parse()?;
+                let progress = self.progress(&remote.descriptor, TransferKind::Pull);
+                self.inner.client.fetch_blob(&reference, &remote.descriptor, store, &progress).await?;
+            }
+            ImageOrigin::Layout(path) => {
+                let (store, path, descriptor) = (store.clone(), path.clone(), remote.descriptor.clone());
+                blocking(move || crate::images::copy_layout_blob(&store, &path, &descriptor)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&self, descriptor: &Descriptor, kind: TransferKind) -> impl Fn(u64) + Send + Sync + 'static {
+        let (events, digest, total) = (self.inner.events.clone(), descriptor.digest.clone(), descriptor.size);
+        move |done| events.send(Event::Progress { digest: digest.clone(), kind, done, total: Some(total) })
+    }
+
+    fn pack_tree(&self, id: &LayerId) -> Result<PackedLayer, WorkerError> {
+        let tree = self.inner.store.tree(id)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
+        let plan = kiln_image::plan::plan_from_tree(&tree)?;
+        self.pack(id, &plan, self.inner.epoch)
+    }
+
+    /// Packs a plan to a blob that belongs to a layer.
+    pub fn pack(&self, id: &LayerId, plan: &LayerPlan, epoch: Option<i64>) -> Result<PackedLayer, WorkerError> {
+        let out = self.inner.store.new_blob()?;
+        let packed = kiln_image::pack::pack_layer(plan, CompressionSetting::default(), epoch, out)?;
+        let descriptor = Descriptor::new(packed.media_type, packed.digest, packed.size);
+        let layer = PackedLayer { diff_id: packed.diff_id, descriptor };
+        self.keep_blob(id, &layer, Some(packed.index))?;
+        Ok(layer)
+    }
+
+    fn keep_blob(&self, id: &LayerId, packed: &PackedLayer, index: Option<LayerIndex>) -> Result<(), WorkerError> {
+        let store = &self.inner.store;
+        let mut record = store.layer(id)?.unwrap_or_else(|| LayerRecord::new(id.clone()));
+        record.diff_id = Some(packed.diff_id.clone());
+        if !record.blobs.iter().any(|blob| blob.descriptor.digest == packed.descriptor.digest) {
+            record.blobs.push(LayerBlob { descriptor: packed.descriptor.clone() });
+        }
+        if let Some(index) = index
+            && store.layer_index(id)?.is_none()
+        {
+            store.put_layer_index(id, &index)?;
+        }
+        store.put_layer(&record)?;
+        Ok(())
+    }
+
+    /// The unpacked directories of layers, lowest first: all that are missing are made at the same time.
+    pub async fn trees(&self, layers: &[LayerId]) -> Result<Vec<PathBuf>, WorkerError> {
+        futures::future::try_join_all(layers.iter().map(|id| self.tree(id))).await
+    }
+
+    /// The unpacked directory of one layer. Asked for twice, it is made once.
+    pub async fn tree(&self, id: &LayerId) -> Result<PathBuf, WorkerError> {
+        let cell = lock(&self.inner.trees).entry(id.clone()).or_default().clone();
+        cell.get_or_try_init(|| self.make_tree(id)).await.cloned()
+    }
+
+    async fn make_tree(&self, id: &LayerId) -> Result<PathBuf, WorkerError> {
+        if let Some(tree) = self.inner.store.tree(id)? {
+            return Ok(tree);
+        }
+        let descriptor = self.local_blob(id).await?;
+        let (layers, id) = (self.clone(), id.clone());
+        blocking(move || layers.unpack(&id, &descriptor)).await
+    }
+
+    /// A blob of the layer in the store, fetched if need be.
+    async fn local_blob(&self, id: &LayerId) -> Result<Descriptor, WorkerError> {
+        if let Some(record) = self.record(id).await?
+            && let Some(packed) = self.stored_blob(&record)?
+        {
+            return Ok(packed.descriptor);
+        }
+        let remote = lock(&self.inner.remotes).get(id).cloned().ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
+        self.fetch(&remote).await?;
+        Ok(remote.descriptor)
+    }
+
+    fn unpack(&self, id: &LayerId, descriptor: &Descriptor) -> Result<PathBuf, WorkerError> {
+        let store = &self.inner.store;
+        let _lock = store.lock_layer(id)?;
+        if let Some(tree) = store.tree(id)? {
+            return Ok(tree);
+        }
+        let blob = store.open_blob(&descriptor.digest)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
+        let staged = store.stage_tree()?;
+        let options = UnpackOptions { ownership: self.inner.ownership, ..UnpackOptions::default() };
+        let compression = descriptor.media_type.layer_compression().unwrap_or(kiln_oci::Compression::Gzip);
+        let unpacked = kiln_image::unpack::unpack_layer(blob, compression, staged.path(), &options)?;
+        if LayerId::of_diff(&unpacked.diff_id) != *id && store.layer(id)?.and_then(|record| record.diff_id).as_ref() != Some(&unpacked.diff_id) {
+            return Err(WorkerError::WrongDiffId { blob: descriptor.digest.clone(), found: unpacked.diff_id });
+        }
+        store.put_layer_index(id, &unpacked.index)?;
+        let packed = PackedLayer { diff_id: unpacked.diff_id, descriptor: descriptor.clone() };
+        self.keep_blob(id, &packed, None)?;
+        staged.commit(id)?;
+        store.tree(id)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))
+    }
+
+    /// A root seen through the indexes of its layers. A layer without one is fetched and unpacked for it.
+    pub async fn view(&self, layers: &[LayerId]) -> Result<RootView, WorkerError> {
+        let indexes = futures::future::try_join_all(layers.iter().map(|id| self.index(id))).await?;
+        Ok(RootView::new(indexes))
+    }
+
+    /// The entries of one layer.
+    pub async fn index(&self, id: &LayerId) -> Result<Arc<LayerIndex>, WorkerError> {
+        if let Some(index) = self.inner.store.layer_index(id)? {
+            return Ok(index);
+        }
+        self.tree(id).await?;
+        self.inner.store.layer_index(id)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))
+    }
+
+    /// The tree of a layer, opened to read files in it.
+    pub async fn open_tree(&self, id: &LayerId) -> Result<Arc<OwnedFd>, WorkerError> {
+        let path = self.tree(id).await?;
+        open_directory(&path).map_err(|source| WorkerError::Io { operation: "open", path, source })
+    }
+
+    /// Whether a record's layers can all be brought back: from a tree, a blob, or where their image came from.
+    pub fn are_available(&self, layers: &[LayerId]) -> Result<bool, WorkerError> {
+        for id in layers {
+            if lock(&self.inner.remotes).contains_key(id) || self.inner.store.tree(id)?.is_some() {
+                continue;
+            }
+            let stored = self.inner.store.layer(id)?;
+            let blob = stored.as_ref().map(|record| self.stored_blob(record)).transpose()?.flatten();
+            if blob.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+}
+
+/// Runs blocking work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkerError> + Send + 'static,
+) -> Result<T, WorkerError> {
+    tokio::task::spawn_blocking(work).await.map_err(WorkerError::Panicked)?
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic elsewhere leaves these maps whole: they are only inserted into.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,359 @@
+//! One machine's worker.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use kiln_graph::{FileAction, FileOp, LocalSource, Op, Vertex};
+use kiln_image::plan::LayerPlan;
+use kiln_image::unpack::{Ownership, UnpackOptions};
+use kiln_image::view::RootView;
+use kiln_oci::Digest;
+use kiln_solver::key::cache_key;
+use kiln_solver::{Input, Root, Selection, Source, StepContext, Worker};
+use kiln_store::index::{Entry, EntryKind, Mtime};
+use kiln_store::{CacheKey, CacheRecord, KeyLock, LayerId, LayerRecord, Store};
+use tokio::sync::OnceCell;
+
+use crate::archive::StoreArchives;
+use crate::context::{Context, hash_file};
+use crate::copy::{CopyError, CopyInputs, plan_layer};
+use crate::destination::Destination;
+use crate::exec::ExecSettings;
+use crate::layers::{Layers, blocking};
+use crate::source_tree::{Place, SourceError, SourceTree, known_digest};
+use crate::{Wants, WorkerError};
+
+/// What a worker is given for one build.
+#[derive(Debug)]
+pub struct LocalWorkerSettings {
+    /// Layers and the store below them.
+    pub layers: Layers,
+    /// Directories of the named contexts.
+    pub contexts: HashMap<String, PathBuf>,
+    /// Which forms of layers will be asked for.
+    pub wants: Wants,
+    /// Time of copied files and made directories, in seconds since the epoch.
+    pub time: i64,
+    /// How steps run.
+    pub exec: ExecSettings,
+    /// Whether owners can be set here.
+    pub ownership: Ownership,
+}
+
+/// Runs the steps of one build on this machine.
+#[derive(Debug)]
+pub struct LocalWorker {
+    settings: LocalWorkerSettings,
+    contexts: Mutex<HashMap<VertexKey, Arc<OnceCell<Arc<Context>>>>>,
+    http: OnceCell<reqwest::Client>,
+}
+
+/// A context with its ignore patterns: the same directory may be read through different ones.
+type VertexKey = (String, Vec<String>);
+
+impl LocalWorker {
+    /// A worker for one build.
+    pub fn new(settings: LocalWorkerSettings) -> LocalWorker {
+        LocalWorker { settings, contexts: Mutex::default(), http: OnceCell::new() }
+    }
+
+    fn store(&self) -> &Store {
+        self.settings.layers.store()
+    }
+
+    /// Keeps what was learnt about the contexts' files.
+    pub fn save_contexts(&self) -> Result<(), WorkerError> {
+        let contexts: Vec<_> = lock(&self.contexts).values().filter_map(|cell| cell.get().cloned()).collect();
+        contexts.iter().try_for_each(|context| Ok(context.save()?))
+    }
+
+    async fn context(&self, local: &LocalSource) -> Result<Arc<Context>, WorkerError> {
+        let cell = lock(&self.contexts).entry((local.name.clone(), local.ignore.clone())).or_default().clone();
+        let scan = || async {
+            let path = self.settings.contexts.get(&local.name).cloned();
+            let path = path.ok_or_else(|| WorkerError::NoContext(local.name.clone()))?;
+            let (ignore, store) = (local.ignore.clone(), self.store().clone());
+            blocking(move || Ok(Arc::new(Context::scan(&path, &ignore, &store)?))).await
+        };
+        cell.get_or_try_init(scan).await.cloned()
+    }
+
+    /// An input with everything that answers questions about it; `bytes`: its files will be read too.
+    async fn source_tree(&self, input: &Input, bytes: bool) -> Result<(SourceTree, Option<Arc<Context>>), WorkerError> {
+        match input {
+            Input::Local(local) => {
+                let context = self.context(local).await?;
+                let view = RootView::new(vec![context.index.clone()]);
+                Ok((SourceTree { view, place: Place::Context(context.directory.clone()) }, Some(context)))
+            }
+            Input::Root(layers) => {
+                let view = self.settings.layers.view(layers).await?;
+                let mut place = Vec::with_capacity(layers.len());
+                for layer in layers.iter() {
+                    let directory = if bytes { Some(self.settings.layers.open_tree(layer).await?) } else { None };
+                    place.push((layer.clone(), directory));
+                }
+                Ok((SourceTree { view, place: Place::Layers(place) }, None))
+            }
+        }
+    }
+
+    async fn execute_file(&self, vertex: &Vertex, op: &FileOp, inputs: &[Input]) -> Result<Root, WorkerError> {
+        let base: Root = match inputs.first() {
+            Some(Input::Root(root)) => root.clone(),
+            _ => Vec::new().into(),
+        };
+        let view = self.settings.layers.view(&base).await?;
+        let (passwd, group) = if names_an_owner(op) { self.account_files(&base, &view).await? } else { (None, None) };
+        let mut sources = HashMap::new();
+        let mut contexts = Vec::new();
+        for (position, input) in inputs.iter().enumerate().skip(1) {
+            let (tree, context) = self.source_tree(input, true).await?;
+            contexts.extend(context);
+            sources.insert(position, tree);
+        }
+        let wants = (self.settings.wants.tree(&vertex.id), self.settings.wants.blob(&vertex.id));
+        let layers = self.settings.layers.clone();
+        let (op, time, ownership) = (op.clone(), self.settings.time, self.settings.ownership);
+        let made = blocking(move || {
+            let options = UnpackOptions { ownership, ..UnpackOptions::default() };
+            let archives = StoreArchives::new(layers.store().clone(), options);
+            let inputs = CopyInputs { sources, passwd: passwd.as_deref(), group: group.as_deref(), archives: &archives };
+            let destination = Destination::new(&view, Mtime { seconds: time, nanos: 0 });
+            let plan = plan_layer(&op, &inputs, destination).map_err(|source| explain(source, &contexts))?;
+            make_layer(&layers, plan, &contexts, wants, ownership)
+        });
+        let layer = made.await?;
+        Ok(base.iter().cloned().chain([layer]).collect())
+    }
+
+    /// `/etc/passwd` and `/etc/group` of a root.
+    async fn account_files(&self, root: &Root, view: &RootView) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), WorkerError> {
+        let passwd = self.read_file(root, view, b"etc/passwd").await?;
+        let group = self.read_file(root, view, b"etc/group").await?;
+        Ok((passwd, group))
+    }
+
+    /// A small file of a root, if it is there.
+    pub async fn read_file(&self, root: &Root, view: &RootView, path: &[u8]) -> Result<Option<Vec<u8>>, WorkerError> {
+        crate::exec::read_file(&self.settings.layers, root, view, path).await
+    }
+
+    async fn http(&self) -> &reqwest::Client {
+        self.http.get_or_init(|| async { reqwest::Client::new() }).await
+    }
+}
+
+/// Makes a plan a layer, in the form that will be asked for. The same plan is the same layer, for every platform.
+fn make_layer(
+    layers: &Layers,
+    plan: LayerPlan,
+    contexts: &[Arc<Context>],
+    (tree, blob): (bool, bool),
+    ownership: Ownership,
+) -> Result<LayerId, WorkerError> {
+    let store = layers.store();
+    let id = LayerId::of_recipe(&recipe(&plan, contexts)?);
+    let _lock = store.lock_layer(&id)?;
+    let known = store.layer(&id)?.is_some();
+    let tree = tree || !blob;
+    if tree && store.tree(&id)?.is_none() {
+        let staged = store.stage_tree()?;
+        let index = kiln_image::plan::write_tree(&plan, staged.path(), ownership)?;
+        store.put_layer_index(&id, &index)?;
+        staged.commit(&id)?;
+    }
+    if !tree && !(known && layers.has_blob(&id)?) {
+        layers.pack(&id, &plan, None)?;
+    }
+    if store.layer(&id)?.is_none() {
+        store.put_layer(&LayerRecord::new(id.clone()))?;
+    }
+    Ok(id)
+}
+
+/// The digest of everything that decides a planned layer's bytes.
+fn recipe(plan: &LayerPlan, contexts: &[Arc<Context>]) -> Result<Digest, WorkerError> {
+    let mut hasher = kiln_oci::Hasher::new(kiln_oci::Algorithm::Sha256);
+    for planned in &plan.entries {
+        let mut entry = planned.entry.clone();
+        if let EntryKind::File { digest, .. } = &mut entry.kind
+            && digest.is_none()
+        {
+            *digest = Some(content_digest(&planned.content, contexts)?);
+        }
+        hasher.update(entry_text(&entry).as_bytes());
+    }
+    Ok(hasher.finish())
+}
+
+fn content_digest(content: &kiln_image::plan::Content, contexts: &[Arc<Context>]) -> Result<Digest, WorkerError> {
+    use kiln_image::plan::Content;
+    match content {
+        Content::Bytes(bytes) => Ok(Digest::sha256(bytes)),
+        Content::In { dir, path } => {
+            if let Some(context) = contexts.iter().find(|context| Arc::ptr_eq(&context.directory, dir)) {
+                return Ok(context.digest(path)?);
+            }
+            let read = hash_file(dir, path);
+            read.map_err(|source| WorkerError::Io { operation: "read", path: String::from_utf8_lossy(path).into_owned().into(), source })
+        }
+        _ => Ok(Digest::sha256("")),
+    }
+}
+
+fn entry_text(entry: &Entry) -> String {
+    format!(
+        "{:?} {:?} {:o} {}:{} {}.{} {:?}\n",
+        String::from_utf8_lossy(&entry.path),
+        entry.kind,
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        entry.mtime.seconds,
+        entry.mtime.nanos,
+        entry.xattrs
+    )
+}
+
+fn names_an_owner(op: &FileOp) -> bool {
+    let owner = |action: &FileAction| match action {
+        FileAction::Copy(copy) => copy.owner.clone(),
+        FileAction::MakeDirectory { owner, .. } | FileAction::MakeFile { owner, .. } => owner.clone(),
+    };
+    let numeric = |part: &str| part.is_empty() || part.parse::<u32>().is_ok();
+    op.actions.iter().filter_map(owner).any(|owner| !owner.text.split(':').all(numeric))
+}
+
+/// Says when the ignore file is why a source is not found.
+fn explain(source: CopyError, contexts: &[Arc<Context>]) -> WorkerError {
+    let missing = match &source {
+        CopyError::Source(SourceError::NotFound { path }) => path.clone(),
+        _ => return WorkerError::Copy { source, ignored_by: None },
+    };
+    let ignored_by = contexts.iter().find_map(|context| context.ignored_by(&missing));
+    WorkerError::Copy { source, ignored_by }
+}
+
+#[async_trait]
+impl Worker for LocalWorker {
+    type Error = WorkerError;
+    type Lock = KeyLock;
+
+    async fn source(&self, vertex: &Vertex, _context: &StepContext) -> Result<Source, WorkerError> {
+        match &vertex.op {
+            Op::Scratch => Ok(Source { key: cache_key(vertex, &[]), root: Vec::new().into(), description: "scratch".into() }),
+            Op::Image(image) => {
+                let layers = self.settings.layers.learn(image);
+                let description = match &image.manifest {
+                    Some(digest) => format!("{}@{digest}", image.reference),
+                    None => image.reference.clone(),
+                };
+                Ok(Source { key: cache_key(vertex, &[]), root: layers.into(), description })
+            }
+            Op::Http(http) => crate::http::fetch(self.store(), self.http().await, http).await,
+            Op::Git(_) => Err(WorkerError::Unsupported { what: "a git repository as a source".into() }),
+            Op::Local(_) | Op::Exec(_) | Op::File(_) | Op::Merge => {
+                Err(WorkerError::Unsupported { what: format!("a source of kind `{}`", vertex.op.kind()) })
+            }
+        }
+    }
+
+    async fn select(&self, vertex: &Vertex, position: usize, input: &Input) -> Result<Option<Selection>, WorkerError> {
+        let selective = match (&vertex.op, input) {
+            (_, Input::Local(_)) => true,
+            (Op::File(_), Input::Root(_)) => position > 0,
+            _ => false,
+        };
+        if !selective {
+            return Ok(None);
+        }
+        let local = matches!(input, Input::Local(_));
+        let (tree, context) = self.source_tree(input, !local).await?;
+        let vertex = vertex.clone();
+        let selection = blocking(move || {
+            let mut digest = |path: &[u8], entry: &Entry| match &context {
+                Some(context) => Ok(context.digest(path)?),
+                None => match known_digest(entry) {
+                    Some(digest) => Ok(digest.clone()),
+                    None => content_digest(&tree.content(path).map_err(|error| explain(error.into(), &[]))?, &[]),
+                },
+            };
+            let selection = crate::selection::select(&vertex, position, &tree, &mut digest);
+            selection.map_err(|error| match error {
+                WorkerError::Copy { source, .. } => explain(source, context.as_slice()),
+                other => other,
+            })
+        });
+        selection.await.map(Some)
+    }
+
+    async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, WorkerError> {
+        let Some(record) = self.store().record(key)? else {
+            return Ok(None);
+        };
+        Ok(self.settings.layers.are_available(&record.layers)?.then_some(record))
+    }
+
+    async fn nearest(&self, slot: &str) -> Result<Vec<CacheRecord>, WorkerError> {
+        Ok(self.store().nearest_records(slot, 8)?)
+    }
+
+    async fn lock(&self, key: &CacheKey) -> Result<KeyLock, WorkerError> {
+        let (store, key) = (self.store().clone(), key.clone());
+        blocking(move || Ok(store.lock_key(&key)?)).await
+    }
+
+    async fn execute(&self, vertex: &Vertex, inputs: &[Input], context: &StepContext) -> Result<Root, WorkerError> {
+        match &vertex.op {
+            Op::File(file) => self.execute_file(vertex, file, inputs).await,
+            Op::Exec(exec) => {
+                let root = crate::exec::run(&self.settings.layers, &self.settings.exec, vertex, exec, inputs, context).await?;
+                self.pack_early(vertex, &root);
+                Ok(root)
+            }
+            Op::Merge => Ok(merge(inputs)),
+            _ => Err(WorkerError::Unsupported { what: format!("running a vertex of kind `{}`", vertex.op.kind()) }),
+        }
+    }
+
+    async fn save(&self, record: CacheRecord, aliases: Vec<CacheKey>) -> Result<(), WorkerError> {
+        Ok(self.store().put_record(&record, &aliases)?)
+    }
+
+    fn is_emulated(&self, vertex: &Vertex) -> bool {
+        match &vertex.op {
+            Op::Exec(exec) => self.settings.exec.is_emulated(&exec.platform),
+            _ => false,
+        }
+    }
+}
+
+impl LocalWorker {
+    /// Starts packing a layer of a final stage while later steps still run.
+    fn pack_early(&self, vertex: &Vertex, root: &Root) {
+        if self.settings.wants.blob(&vertex.id)
+            && let Some(id) = root.last().cloned()
+        {
+            let layers = self.settings.layers.clone();
+            // Whoever needs the blob asks again and is told of a failure then.
+            tokio::spawn(async move { layers.blob(&id, None).await });
+        }
+    }
+}
+
+/// The base's layers, and above them what each further input has on top of nothing.
+fn merge(inputs: &[Input]) -> Root {
+    let layers = inputs.iter().filter_map(|input| match input {
+        Input::Root(root) => Some(root.iter().cloned()),
+        Input::Local(_) => None,
+    });
+    layers.flatten().collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic elsewhere leaves these maps whole: they are only inserted into.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,146 @@
+//! The digest over what a step takes from one input: paths, types, modes, owners as they will be written, and
+//! contents. Times are no part of it.
+
+use kiln_graph::{CopyAction, FileAction, Op, Vertex};
+use kiln_oci::{Algorithm, Digest, Hasher};
+use kiln_solver::Selection;
+use kiln_store::KeyPart;
+use kiln_store::index::{Entry, EntryKind};
+
+use crate::WorkerError;
+use crate::copy::{CopyError, exclude_matcher, selected};
+use crate::destination::push_component;
+use crate::source_tree::{SourceError, SourceTree};
+
+/// Records name at most so many files; with more, a miss is explained by the digest alone.
+const MAX_NAMED_FILES: usize = 5_000;
+
+/// Gives the digest of one file's content.
+pub type FileDigest<'a> = dyn FnMut(&[u8], &Entry) -> Result<Digest, WorkerError> + 'a;
+
+/// The selection of a file operation or of a step's bind mounts from `source`, its input at `position`.
+pub fn select(vertex: &Vertex, position: usize, source: &SourceTree, digest: &mut FileDigest<'_>) -> Result<Selection, WorkerError> {
+    let mut collector = Collector { source, hasher: Hasher::new(Algorithm::Sha256), files: Vec::new(), digest };
+    match &vertex.op {
+        Op::File(file) => {
+            for action in &file.actions {
+                if let FileAction::Copy(copy) = action
+                    && copy.input == position
+                {
+                    collector.copy(copy)?;
+                }
+            }
+        }
+        Op::Exec(exec) => {
+            for path in exec.mounts.iter().filter_map(|mount| mount.source_in(position)) {
+                collector.subtree(path)?;
+            }
+        }
+        _ => {}
+    }
+    let Collector { hasher, mut files, .. } = collector;
+    if files.len() > MAX_NAMED_FILES {
+        files.clear();
+    }
+    Ok(Selection { digest: hasher.finish(), files })
+}
+
+struct Collector<'a, 'd> {
+    source: &'a SourceTree,
+    hasher: Hasher,
+    files: Vec<KeyPart>,
+    digest: &'a mut FileDigest<'d>,
+}
+
+impl Collector<'_, '_> {
+    fn copy(&mut self, copy: &CopyAction) -> Result<(), WorkerError> {
+        let exclude = exclude_matcher(copy).map_err(copy_error)?;
+        for selected in selected(copy, self.source).map_err(|error| copy_error(error.into()))? {
+            // With a single file the name at the destination may be the instruction's, but never the path above.
+            self.hasher.update(b"\nselected ");
+            let name: &[u8] = if copy.parents { &selected.matched } else { crate::destination::base_name(&selected.matched) };
+            self.hasher.update(name);
+            let mut found = vec![(Vec::new(), selected.entry.clone())];
+            if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
+                let walk = self.source.walk(&selected.path, |relative, entry| {
+                    let path = String::from_utf8_lossy(relative);
+                    let excluded = exclude.as_ref().is_some_and(|matcher| matcher.matches_or_parent_matches(&path));
+                    if !excluded {
+                        found.push((relative.to_vec(), entry.clone()));
+                    }
+                    !excluded || exclude.as_ref().is_some_and(kiln_dockerfile::ignore::PatternMatcher::has_exceptions)
+                });
+                walk.map_err(|error| copy_error(error.into()))?;
+            }
+            self.entries(&selected.path, found)?;
+        }
+        Ok(())
+    }
+
+    fn subtree(&mut self, path: &str) -> Result<(), WorkerError> {
+        let selected = self.source.select(path, false).map_err(|error| copy_error(error.into()))?;
+        for selected in selected {
+            let mut found = vec![(Vec::new(), selected.entry.clone())];
+            if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
+                let walk = self.source.walk(&selected.path, |relative, entry| {
+                    found.push((relative.to_vec(), entry.clone()));
+                    true
+                });
+                walk.map_err(|error| copy_error(error.into()))?;
+            }
+            self.entries(&selected.path, found)?;
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, root: &[u8], found: Vec<(Vec<u8>, Entry)>) -> Result<(), WorkerError> {
+        for (relative, entry) in found {
+            let mut path = root.to_vec();
+            if !relative.is_empty() {
+                push_component(&mut path, &relative);
+            }
+            let value = self.value(&path, &entry)?;
+            self.hasher.update(b"\n");
+            self.hasher.update(&relative);
+            self.hasher.update(b"\0");
+            self.hasher.update(value.as_bytes());
+            if !matches!(entry.kind, EntryKind::Directory { .. }) && self.files.len() <= MAX_NAMED_FILES {
+                self.files.push(KeyPart { name: format!("file {}", String::from_utf8_lossy(&path)), value });
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that is copied of one entry, as text.
+    fn value(&mut self, path: &[u8], entry: &Entry) -> Result<String, WorkerError> {
+        let kind = match &entry.kind {
+            EntryKind::Directory { .. } => "directory".to_owned(),
+            EntryKind::File { .. } => format!("file {}", (self.digest)(path, entry)?),
+            EntryKind::Hardlink { target } => {
+                let found = self.source.view.lookup(target, kiln_image::view::FollowLast::No);
+                let found = found.map_err(|source| SourceError::View { path: crate::destination::shown(target), source });
+                match found.map_err(|error| copy_error(error.into()))? {
+                    Some(found) => format!("file {}", (self.digest)(target, found.entry)?),
+                    None => "nothing".to_owned(),
+                }
+            }
+            EntryKind::Symlink { target } => format!("link {}", String::from_utf8_lossy(target)),
+            EntryKind::CharDevice { major, minor } => format!("character device {major} {minor}"),
+            EntryKind::BlockDevice { major, minor } => format!("block device {major} {minor}"),
+            EntryKind::Fifo => "fifo".to_owned(),
+            EntryKind::Whiteout => "whiteout".to_owned(),
+        };
+        let mut text = format!("{kind} {:o}", entry.mode);
+        if self.source.keeps_owners() {
+            text.push_str(&format!(" {}:{}", entry.uid, entry.gid));
+        }
+        for (name, value) in &entry.xattrs {
+            text.push_str(&format!(" {}={}", String::from_utf8_lossy(name), Digest::sha256(value)));
+        }
+        Ok(text)
+    }
+}
+
+fn copy_error(source: CopyError) -> WorkerError {
+    WorkerError::Copy { source, ignored_by: None }
+}
