@@ -59,7 +59,10 @@ impl BlobWriter {
                 digest = self.hash_again(expected.algorithm())?;
             }
             if *expected != digest {
-                return Err(StoreError::DigestMismatch { expected: expected.clone(), actual: digest });
+                return Err(StoreError::DigestMismatch {
+                    expected: expected.clone(),
+                    actual: digest,
+                });
             }
         }
         let target = self.store.layout().blob(&digest);
@@ -86,7 +89,11 @@ impl BlobWriter {
     /// Refuses a file that an earlier failed write left other than it was hashed.
     fn check_length(&self) -> Result<(), StoreError> {
         let error = |error: io::Error| StoreError::io("write", &self.path, error);
-        if self.file.metadata().map_err(error)?.len() == self.size { Ok(()) } else { Err(error(io::ErrorKind::WriteZero.into())) }
+        if self.file.metadata().map_err(error)?.len() == self.size {
+            Ok(())
+        } else {
+            Err(error(io::ErrorKind::WriteZero.into()))
+        }
     }
 
     /// The digest by another algorithm than the one that ran along.
@@ -106,7 +113,9 @@ impl io::Write for BlobWriter {
         }
         if bytes.len() >= BUFFER {
             self.hasher.update(bytes);
-            self.file.write_all(bytes).map_err(|error| StoreError::io("write", &self.path, error))?;
+            self.file
+                .write_all(bytes)
+                .map_err(|error| StoreError::io("write", &self.path, error))?;
         } else {
             self.buffer.extend_from_slice(bytes);
         }
@@ -157,12 +166,18 @@ impl Store {
 
     /// Reads a blob of at most `limit` bytes, if it is here, and verifies its digest: for documents.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(file) = self.open_blob(digest)? else { return Ok(None) };
+        let Some(file) = self.open_blob(digest)? else {
+            return Ok(None);
+        };
         let path = self.layout().blob(digest);
         let read_error = |error| StoreError::io("read", &path, error);
         let size = file.metadata().map_err(read_error)?.len();
         if size > limit {
-            return Err(StoreError::BlobTooLarge { digest: digest.clone(), size, limit });
+            return Err(StoreError::BlobTooLarge {
+                digest: digest.clone(),
+                size,
+                limit,
+            });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         file.take(limit).read_to_end(&mut bytes).map_err(read_error)?;
@@ -170,7 +185,10 @@ impl Store {
         hasher.update(&bytes);
         let actual = hasher.finish();
         if actual != *digest {
-            let source = Box::new(StoreError::DigestMismatch { expected: digest.clone(), actual });
+            let source = Box::new(StoreError::DigestMismatch {
+                expected: digest.clone(),
+                actual,
+            });
             return Err(StoreError::BlobDamaged { path, source });
         }
         Ok(Some(bytes))
@@ -181,7 +199,9 @@ impl Store {
         let digest = Digest::sha256(bytes);
         if self.blob_size(&digest)? != Some(bytes.len() as u64) {
             let mut writer = self.new_blob()?;
-            writer.write_all(bytes).map_err(|error| StoreError::io("write", &writer.path, error))?;
+            writer
+                .write_all(bytes)
+                .map_err(|error| StoreError::io("write", &writer.path, error))?;
             writer.commit(Some(&digest))?;
         }
         Ok(digest)
@@ -230,7 +250,9 @@ impl Store {
             let error = |error: io::Error| StoreError::io("list", &directory, error);
             for entry in std::fs::read_dir(&directory).map_err(error)? {
                 let entry = entry.map_err(error)?;
-                let Some(digest) = blob_of_name(algorithm, &entry.file_name()) else { continue };
+                let Some(digest) = blob_of_name(algorithm, &entry.file_name()) else {
+                    continue;
+                };
                 match entry.metadata() {
                     Ok(metadata) => blobs.push((digest, metadata.len())),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -248,7 +270,9 @@ impl Store {
         let source = self.layout().blob(digest);
         // Beside the target, so that the target is never half there.
         let name = format!(".kiln-{}", random_token());
-        let temporary = target.parent().map_or_else(|| PathBuf::from(&name), |parent| parent.join(&name));
+        let temporary = target
+            .parent()
+            .map_or_else(|| PathBuf::from(&name), |parent| parent.join(&name));
         let placed = match std::fs::hard_link(&source, &temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !source.exists() => {
                 return Err(StoreError::BlobMissing { digest: digest.clone() });
@@ -309,9 +333,17 @@ mod tests {
         let (digest, size) = writer.commit(None).expect("commit");
         assert_eq!((&digest, size), (&Digest::sha256(&bytes), bytes.len() as u64));
         assert_eq!(store.blob_size(&digest).expect("size"), Some(size));
-        assert_eq!(store.read_blob(&digest, size).expect("read").as_deref(), Some(bytes.as_slice()));
+        assert_eq!(
+            store.read_blob(&digest, size).expect("read").as_deref(),
+            Some(bytes.as_slice())
+        );
         let mut read = Vec::new();
-        store.open_blob(&digest).expect("open").expect("there").read_to_end(&mut read).expect("read");
+        store
+            .open_blob(&digest)
+            .expect("open")
+            .expect("there")
+            .read_to_end(&mut read)
+            .expect("read");
         assert_eq!(read, bytes);
         let error = store.read_blob(&digest, size - 1).expect_err("over the limit");
         assert!(matches!(error, StoreError::BlobTooLarge { .. }), "{error}");
@@ -338,11 +370,18 @@ mod tests {
     fn a_wrong_digest_is_refused() {
         let (directory, store) = temporary_store();
         let expected = Digest::sha256("other");
-        let error = write(&store, b"content").commit(Some(&expected)).expect_err("wrong digest");
+        let error = write(&store, b"content")
+            .commit(Some(&expected))
+            .expect_err("wrong digest");
         assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
         assert!(store.blobs().expect("list").is_empty());
         drop(store);
-        assert_eq!(std::fs::read_dir(directory.path().join("sessions")).expect("list").count(), 0);
+        assert_eq!(
+            std::fs::read_dir(directory.path().join("sessions"))
+                .expect("list")
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -352,7 +391,10 @@ mod tests {
         hasher.update(b"content");
         let digest = hasher.finish();
         write(&store, b"content").commit(Some(&digest)).expect("commit");
-        assert_eq!(store.read_blob(&digest, 100).expect("read").as_deref(), Some(b"content".as_slice()));
+        assert_eq!(
+            store.read_blob(&digest, 100).expect("read").as_deref(),
+            Some(b"content".as_slice())
+        );
         let error = write(&store, b"other").commit(Some(&digest)).expect_err("wrong digest");
         assert!(matches!(error, StoreError::DigestMismatch { .. }), "{error}");
         let mut writer = store.new_blob_by(Algorithm::Sha512).expect("new");
@@ -382,6 +424,37 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_has_its_own_error_and_nothing_enters() {
+        let (_directory, store) = temporary_store();
+        let mut writer = store.new_blob().expect("new");
+        writer.file = File::options().write(true).open("/dev/full").expect("open");
+        let error = writer.write_all(&[1; BUFFER + 1]).expect_err("the device is full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let inner = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<StoreError>())
+            .expect("a store's error");
+        assert!(
+            inner.is_disk_full() && inner.to_string().starts_with("no space left for `/"),
+            "{inner}"
+        );
+        let mut writer = write(&store, b"gathered, not written yet");
+        writer.file = File::options().write(true).open("/dev/full").expect("open");
+        assert!(writer.commit(None).expect_err("the device is full").is_disk_full());
+        // A writer that failed once cannot be committed, even if the disk has room again.
+        let mut writer = write(&store, b"lost");
+        let good = std::mem::replace(
+            &mut writer.file,
+            File::options().write(true).open("/dev/full").expect("open"),
+        );
+        writer.flush().expect_err("the device is full");
+        writer.file = good;
+        writer.write_all(b"more").expect("write");
+        writer.commit(None).expect_err("bytes are missing");
+        assert!(store.blobs().expect("list").is_empty());
+    }
+
+    #[test]
     fn equal_blobs_written_at_once_are_one() {
         let (_directory, store) = temporary_store();
         std::thread::scope(|scope| {
@@ -403,21 +476,31 @@ mod tests {
         assert!(matches!(error, StoreError::BlobDamaged { .. }), "{error}");
         std::fs::write(&path, b"cont").expect("write");
         store.put_blob(b"content").expect("put");
-        assert_eq!(store.read_blob(&digest, 100).expect("read").as_deref(), Some(b"content".as_slice()));
+        assert_eq!(
+            store.read_blob(&digest, 100).expect("read").as_deref(),
+            Some(b"content".as_slice())
+        );
     }
 
     #[test]
     fn blobs_are_linked_out() {
         let (directory, store) = temporary_store();
         let digest = store.put_blob(b"content").expect("put");
-        let outside = tempfile::tempdir_in(directory.path().parent().expect("a parent")).expect("a temporary directory");
+        let outside =
+            tempfile::tempdir_in(directory.path().parent().expect("a parent")).expect("a temporary directory");
         let target = outside.path().join("blob");
         for _ in 0..2 {
             store.link_blob(&digest, &target).expect("link");
             assert_eq!(std::fs::read(&target).expect("read"), b"content");
-            assert_eq!(std::fs::read_dir(outside.path()).expect("list").count(), 1, "no temporary name is left");
+            assert_eq!(
+                std::fs::read_dir(outside.path()).expect("list").count(),
+                1,
+                "no temporary name is left"
+            );
         }
-        let missing = store.link_blob(&Digest::sha256("missing"), &target).expect_err("missing");
+        let missing = store
+            .link_blob(&Digest::sha256("missing"), &target)
+            .expect_err("missing");
         assert!(matches!(missing, StoreError::BlobMissing { .. }), "{missing}");
         assert_eq!(std::fs::read(&target).expect("read"), b"content");
     }

@@ -51,7 +51,9 @@ impl Store {
     /// The record of a key or of an alias. A record with a layer that is gone counts as missing.
     pub fn record(&self, key: &CacheKey) -> Result<Option<CacheRecord>, StoreError> {
         let database = self.database()?;
-        let Some((record, used)) = read_record(database, key)? else { return Ok(None) };
+        let Some((record, used)) = read_record(database, key)? else {
+            return Ok(None);
+        };
         for layer in &record.layers {
             if !self.layer_is_usable(layer)? {
                 tracing::debug!(%key, %layer, "a cache record has lost a layer");
@@ -72,7 +74,8 @@ impl Store {
         }
         database.write("keep a cache record", |connection| {
             write_record(connection, record)?;
-            let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO aliases (key, record) VALUES (?1, ?2)")?;
+            let mut statement =
+                connection.prepare_cached("INSERT OR REPLACE INTO aliases (key, record) VALUES (?1, ?2)")?;
             for alias in aliases.iter().filter(|alias| **alias != record.key) {
                 statement.execute([alias.to_string(), record.key.to_string()])?;
             }
@@ -86,7 +89,10 @@ impl Store {
         let keys: Vec<String> = database.read("list cache records", |connection| {
             let sql = "SELECT key FROM records WHERE slot = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2";
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            connection.prepare_cached(sql)?.query_map(params![slot, limit], |row| row.get(0))?.collect()
+            connection
+                .prepare_cached(sql)?
+                .query_map(params![slot, limit], |row| row.get(0))?
+                .collect()
         })?;
         let mut records = Vec::with_capacity(keys.len());
         for key in keys {
@@ -103,9 +109,16 @@ impl Store {
     pub fn delete_record(&self, key: &CacheKey) -> Result<bool, StoreError> {
         self.database()?.write("remove a cache record", |connection| {
             let key = key.to_string();
-            connection.prepare_cached("DELETE FROM aliases WHERE record = ?1")?.execute([&key])?;
-            connection.prepare_cached("DELETE FROM record_layers WHERE record = ?1")?.execute([&key])?;
-            Ok(connection.prepare_cached("DELETE FROM records WHERE key = ?1")?.execute([&key])? > 0)
+            connection
+                .prepare_cached("DELETE FROM aliases WHERE record = ?1")?
+                .execute([&key])?;
+            connection
+                .prepare_cached("DELETE FROM record_layers WHERE record = ?1")?
+                .execute([&key])?;
+            Ok(connection
+                .prepare_cached("DELETE FROM records WHERE key = ?1")?
+                .execute([&key])?
+                > 0)
         })
     }
 
@@ -115,7 +128,10 @@ impl Store {
         let database = self.database()?;
         let rows: Vec<(String, i64)> = database.read("list cache records", |connection| {
             let sql = "SELECT key, used_unix FROM records ORDER BY used_unix, rowid";
-            connection.prepare_cached(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            connection
+                .prepare_cached(sql)?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
         })?;
         let parse = |(key, used): (String, i64)| Ok((key.parse().map_err(|_| database.invalid("cache key"))?, used));
         rows.into_iter().map(parse).collect()
@@ -124,7 +140,10 @@ impl Store {
 
 impl Database {
     /// Notes that records were used now.
-    pub(crate) fn touch_records<'a>(&self, keys: impl ExactSizeIterator<Item = &'a CacheKey>) -> Result<(), StoreError> {
+    pub(crate) fn touch_records<'a>(
+        &self,
+        keys: impl ExactSizeIterator<Item = &'a CacheKey>,
+    ) -> Result<(), StoreError> {
         if keys.len() == 0 {
             return Ok(());
         }
@@ -158,7 +177,9 @@ fn is_kept(database: &Database, record: &CacheRecord, aliases: &[CacheKey]) -> R
 
 fn write_record(connection: &Connection, record: &CacheRecord) -> rusqlite::Result<()> {
     let key = record.key.to_string();
-    connection.prepare_cached("DELETE FROM aliases WHERE key = ?1")?.execute([&key])?;
+    connection
+        .prepare_cached("DELETE FROM aliases WHERE key = ?1")?
+        .execute([&key])?;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO records (key, slot, name, platform, created_unix, duration_ms, used_unix, parts)
@@ -174,10 +195,17 @@ fn write_record(connection: &Connection, record: &CacheRecord) -> rusqlite::Resu
             unix_now(),
             encode_parts(&record.parts),
         ])?;
-    connection.prepare_cached("DELETE FROM record_layers WHERE record = ?1")?.execute([&key])?;
-    let mut statement = connection.prepare_cached("INSERT INTO record_layers (record, position, layer) VALUES (?1, ?2, ?3)")?;
+    connection
+        .prepare_cached("DELETE FROM record_layers WHERE record = ?1")?
+        .execute([&key])?;
+    let mut statement =
+        connection.prepare_cached("INSERT INTO record_layers (record, position, layer) VALUES (?1, ?2, ?3)")?;
     for (position, layer) in record.layers.iter().enumerate() {
-        statement.execute(params![key, i64::try_from(position).unwrap_or(i64::MAX), layer.as_str()])?;
+        statement.execute(params![
+            key,
+            i64::try_from(position).unwrap_or(i64::MAX),
+            layer.as_str()
+        ])?;
     }
     Ok(())
 }
@@ -217,14 +245,23 @@ fn read_record(database: &Database, key: &CacheKey) -> Result<Option<(CacheRecor
                    WHERE key = coalesce((SELECT record FROM aliases WHERE key = ?1), ?1)";
         // One snapshot for both statements: another process may replace the record in between.
         let snapshot = connection.unchecked_transaction()?;
-        let row = snapshot.prepare_cached(sql)?.query_row([key.to_string()], RecordRow::read).optional()?;
+        let row = snapshot
+            .prepare_cached(sql)?
+            .query_row([key.to_string()], RecordRow::read)
+            .optional()?;
         let Some(mut row) = row else { return Ok(None) };
         let sql = "SELECT layer FROM record_layers WHERE record = ?1 ORDER BY position";
-        row.layers = snapshot.prepare_cached(sql)?.query_map([&row.key], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        row.layers = snapshot
+            .prepare_cached(sql)?
+            .query_map([&row.key], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
         Ok(Some(row))
     })?;
     let Some(row) = row else { return Ok(None) };
-    let layers = row.layers.iter().map(|text| text.parse().map_err(|_| database.invalid("layer id")));
+    let layers = row
+        .layers
+        .iter()
+        .map(|text| text.parse().map_err(|_| database.invalid("layer id")));
     let record = CacheRecord {
         key: row.key.parse().map_err(|_| database.invalid("cache key"))?,
         layers: layers.collect::<Result<_, _>>()?,
@@ -254,7 +291,10 @@ fn decode_parts(bytes: &[u8]) -> Result<Vec<KeyPart>, WireError> {
     let count = reader.count(2)?;
     let mut parts = Vec::with_capacity(count.min(64 * 1024));
     for _ in 0..count {
-        parts.push(KeyPart { name: reader.text()?.to_owned(), value: reader.text()?.to_owned() });
+        parts.push(KeyPart {
+            name: reader.text()?.to_owned(),
+            value: reader.text()?.to_owned(),
+        });
     }
     Ok(parts)
 }
@@ -272,12 +312,20 @@ mod tests {
 
     fn remote_layer(store: &Store, text: &str) -> LayerId {
         let id = LayerId::of_diff(&DiffId(Digest::sha256(text)));
-        store.put_layer(&LayerRecord { remote: true, ..LayerRecord::new(id.clone()) }).expect("put");
+        store
+            .put_layer(&LayerRecord {
+                remote: true,
+                ..LayerRecord::new(id.clone())
+            })
+            .expect("put");
         id
     }
 
     fn record(name: &str, layers: Vec<LayerId>, created_unix: i64) -> CacheRecord {
-        let part = |name: &str, value: &str| KeyPart { name: name.into(), value: value.into() };
+        let part = |name: &str, value: &str| KeyPart {
+            name: name.into(),
+            value: value.into(),
+        };
         CacheRecord {
             key: key(name),
             layers,
@@ -293,7 +341,11 @@ mod tests {
     #[test]
     fn records_come_back_under_every_key() {
         let (_directory, store) = temporary_store();
-        let layers = vec![remote_layer(&store, "b"), remote_layer(&store, "a"), remote_layer(&store, "b")];
+        let layers = vec![
+            remote_layer(&store, "b"),
+            remote_layer(&store, "a"),
+            remote_layer(&store, "b"),
+        ];
         let kept = record("one", layers, 5);
         assert_eq!(store.record(&kept.key).expect("read"), None);
         store.put_record(&kept, &[key("alias"), kept.key.clone()]).expect("put");
@@ -317,9 +369,14 @@ mod tests {
     fn a_replaced_record_has_its_own_layers() {
         let (_directory, store) = temporary_store();
         let (a, b) = (remote_layer(&store, "a"), remote_layer(&store, "b"));
-        store.put_record(&record("one", vec![a.clone(), b.clone()], 1), &[]).expect("put");
+        store
+            .put_record(&record("one", vec![a.clone(), b.clone()], 1), &[])
+            .expect("put");
         store.put_record(&record("one", vec![b.clone()], 2), &[]).expect("put");
-        assert_eq!(store.record(&key("one")).expect("read").map(|record| record.layers), Some(vec![b]));
+        assert_eq!(
+            store.record(&key("one")).expect("read").map(|record| record.layers),
+            Some(vec![b])
+        );
     }
 
     #[test]
@@ -331,7 +388,9 @@ mod tests {
         assert_eq!(store.record(&kept.key).expect("read"), None, "the layer is unknown");
         // Known by a blob that is not here.
         let descriptor = Descriptor::of(MediaType::OCI_LAYER_GZIP, b"blob");
-        store.add_layer_blob(&lost, &DiffId(Digest::sha256("d")), descriptor.clone()).expect("add");
+        store
+            .add_layer_blob(&lost, &DiffId(Digest::sha256("d")), descriptor.clone())
+            .expect("add");
         assert_eq!(store.record(&kept.key).expect("read"), None);
         store.put_blob(b"blob").expect("put");
         assert!(store.record(&kept.key).expect("read").is_some());
@@ -341,19 +400,33 @@ mod tests {
         assert!(store.record(&kept.key).expect("read").is_some());
         store.remove_tree(&lost).expect("remove");
         assert_eq!(store.record(&kept.key).expect("read"), None);
-        assert_eq!(store.nearest_records("stage 1", 5).expect("list"), [kept], "it still explains a miss");
+        assert_eq!(
+            store.nearest_records("stage 1", 5).expect("list"),
+            [kept],
+            "it still explains a miss"
+        );
     }
 
     #[test]
     fn the_newest_records_of_a_slot_come_first() {
         let (_directory, store) = temporary_store();
         for (name, created) in [("old", 1), ("new", 9), ("middle", 5)] {
-            store.put_record(&record(name, Vec::new(), created), &[key("alias")]).expect("put");
+            store
+                .put_record(&record(name, Vec::new(), created), &[key("alias")])
+                .expect("put");
         }
-        let other = CacheRecord { slot: "stage 2".into(), ..record("other", Vec::new(), 10) };
+        let other = CacheRecord {
+            slot: "stage 2".into(),
+            ..record("other", Vec::new(), 10)
+        };
         store.put_record(&other, &[]).expect("put");
         let names = |limit| -> Vec<String> {
-            store.nearest_records("stage 1", limit).expect("list").into_iter().map(|record| record.name).collect()
+            store
+                .nearest_records("stage 1", limit)
+                .expect("list")
+                .into_iter()
+                .map(|record| record.name)
+                .collect()
         };
         assert_eq!(names(10), ["new", "middle", "old"]);
         assert_eq!(names(1), ["new"]);
@@ -365,7 +438,11 @@ mod tests {
         store.put_record(&record("one", Vec::new(), 1), &[]).expect("put");
         let age = |store: &Store| {
             let database = store.database().expect("open");
-            database.write("age", |connection| connection.execute("UPDATE records SET used_unix = 7", [])).expect("write");
+            database
+                .write("age", |connection| {
+                    connection.execute("UPDATE records SET used_unix = 7", [])
+                })
+                .expect("write");
         };
         age(&store);
         store.record(&key("one")).expect("read");
@@ -378,7 +455,7 @@ mod tests {
 
     #[test]
     fn parts_of_any_bytes_are_read_or_refused() {
-        assert_eq!(decode_parts(&[0xff; 9]), Err(WireError::Invalid));
+        assert_eq!(decode_parts(&[0xff; 10]), Err(WireError::Invalid));
         assert_eq!(decode_parts(&[0x7f, 1, b'a']), Err(WireError::Truncated));
         assert_eq!(decode_parts(&[1, 1, 0xff, 0]), Err(WireError::Invalid));
     }
@@ -395,6 +472,11 @@ mod tests {
         let log = std::fs::metadata(directory.path().join("store.db-wal")).map_or(0, |metadata| metadata.len());
         assert_eq!(log, 0, "nothing was written");
         store.put_record(&kept, &[key("alias"), key("more")]).expect("put");
-        assert!(std::fs::metadata(directory.path().join("store.db-wal")).expect("stat").len() > 0);
+        assert!(
+            std::fs::metadata(directory.path().join("store.db-wal"))
+                .expect("stat")
+                .len()
+                > 0
+        );
     }
 }

@@ -31,7 +31,9 @@ impl Database {
     pub(crate) fn create(path: &Path, temporary: &Path) -> Result<(), StoreError> {
         let error = |error| StoreError::database("create the tables", path, error);
         let mut connection = Connection::open(temporary).map_err(error)?;
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(error)?;
+        connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .map_err(error)?;
         migrate(&mut connection, path, 0)?;
         connection.close().map_err(|(_, source)| error(source))?;
         let cwd = rustix::fs::CWD;
@@ -54,16 +56,19 @@ impl Database {
         let version = schema_version(&connection).map_err(error)?;
         let known = MIGRATIONS.len() as u64;
         if version > known {
-            return Err(StoreError::Newer { path: path.to_owned(), found: version, known });
+            return Err(StoreError::Newer {
+                path: path.to_owned(),
+                found: version,
+                known,
+            });
         }
         if version < known {
             migrate(&mut connection, path, version)?;
         }
-        Ok(Database { path: path.to_owned(), connection: Mutex::new(connection) })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        Ok(Database {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+        })
     }
 
     /// Reads.
@@ -95,14 +100,20 @@ impl Database {
     /// What SQLite's own check finds wrong; nothing in a sound database.
     pub(crate) fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let findings: Vec<String> = self.read("check the tables", |connection| {
-            connection.prepare("PRAGMA integrity_check(100)")?.query_map([], |row| row.get(0))?.collect()
+            connection
+                .prepare("PRAGMA integrity_check(100)")?
+                .query_map([], |row| row.get(0))?
+                .collect()
         })?;
         Ok(if findings == ["ok"] { Vec::new() } else { findings })
     }
 
     /// A row that holds what cannot be.
     pub(crate) fn invalid(&self, what: &'static str) -> StoreError {
-        StoreError::Row { what, path: self.path.clone() }
+        StoreError::Row {
+            what,
+            path: self.path.clone(),
+        }
     }
 }
 
@@ -113,7 +124,9 @@ impl Drop for Database {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
         let empty = std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() == 0);
-        if empty && let Err(error) = held(&self.connection).set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+        if empty
+            && let Err(error) = held(&self.connection).set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
             tracing::debug!(%error, "failed to configure the database");
         }
     }
@@ -121,7 +134,9 @@ impl Drop for Database {
 
 /// The time now, in seconds since the Unix epoch, for ages alone.
 pub(crate) fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn schema_version(connection: &Connection) -> rusqlite::Result<u64> {
@@ -157,7 +172,11 @@ mod tests {
     #[test]
     fn a_damaged_database_is_reported_as_such() {
         let (_directory, store) = temporary_store();
-        std::fs::write(store.layout().database(), "no database, but more than a hundred bytes of text".repeat(10)).expect("write");
+        std::fs::write(
+            store.layout().database(),
+            "no database, but more than a hundred bytes of text".repeat(10),
+        )
+        .expect("write");
         let error = lookup(&store).expect_err("damaged");
         assert!(matches!(error, StoreError::DatabaseDamaged { .. }), "{error}");
         assert!(error.to_string().ends_with("store.db` is damaged"), "{error}");
@@ -170,7 +189,10 @@ mod tests {
         let (_directory, store) = temporary_store();
         lookup(&store).expect("create");
         let path = store.layout().database();
-        Connection::open(&path).expect("open").pragma_update(None, "user_version", 99).expect("update");
+        Connection::open(&path)
+            .expect("open")
+            .pragma_update(None, "user_version", 99)
+            .expect("update");
         let error = Database::open(&path).expect_err("newer");
         assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
     }
@@ -183,7 +205,9 @@ mod tests {
         let database = Database::open(&path).expect("open");
         let tables: i64 = database
             .read("count", |connection| {
-                connection.query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table'", [], |row| row.get(0))
+                connection.query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table'", [], |row| {
+                    row.get(0)
+                })
             })
             .expect("read");
         assert!(tables >= 6, "{tables} tables");
@@ -209,7 +233,10 @@ mod tests {
         let log = directory.path().join("store.db-wal");
         assert!(!log.exists(), "the last writer empties the log");
         let store = Store::open(directory.path()).expect("open");
-        assert_eq!(store.get_document("k", "n").expect("read").as_deref(), Some(b"x".as_slice()));
+        assert_eq!(
+            store.get_document("k", "n").expect("read").as_deref(),
+            Some(b"x".as_slice())
+        );
         drop(store);
         assert_eq!(std::fs::metadata(&log).map_or(0, |metadata| metadata.len()), 0);
     }

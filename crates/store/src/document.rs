@@ -21,7 +21,9 @@ impl Store {
     pub fn put_document(&self, kind: &str, name: &str, body: &[u8]) -> Result<(), StoreError> {
         self.database()?.write("keep a document", |connection| {
             let sql = "INSERT OR REPLACE INTO documents (kind, name, body, updated_unix) VALUES (?1, ?2, ?3, ?4)";
-            connection.prepare_cached(sql)?.execute(params![kind, name, body, unix_now()])?;
+            connection
+                .prepare_cached(sql)?
+                .execute(params![kind, name, body, unix_now()])?;
             Ok(())
         })
     }
@@ -38,7 +40,10 @@ impl Store {
     pub fn list_documents(&self, kind: &str, prefix: &str) -> Result<Vec<String>, StoreError> {
         self.database()?.read("list documents", |connection| {
             let sql = "SELECT name FROM documents WHERE kind = ?1 AND substr(name, 1, length(?2)) = ?2 ORDER BY name";
-            connection.prepare_cached(sql)?.query_map([kind, prefix], |row| row.get(0))?.collect()
+            connection
+                .prepare_cached(sql)?
+                .query_map([kind, prefix], |row| row.get(0))?
+                .collect()
         })
     }
 }
@@ -54,10 +59,16 @@ mod tests {
         store.put_document("tag", "app/a_b:1", b"two").expect("put again");
         store.put_document("tag", "app/aXb:1", b"").expect("put");
         store.put_document("other", "app/a_b:1", b"three").expect("put");
-        assert_eq!(store.get_document("tag", "app/a_b:1").expect("read").as_deref(), Some(b"two".as_slice()));
+        assert_eq!(
+            store.get_document("tag", "app/a_b:1").expect("read").as_deref(),
+            Some(b"two".as_slice())
+        );
         assert_eq!(store.get_document("tag", "missing").expect("read"), None);
         assert_eq!(store.list_documents("tag", "app/a_b").expect("list"), ["app/a_b:1"]);
-        assert_eq!(store.list_documents("tag", "").expect("list"), ["app/aXb:1", "app/a_b:1"]);
+        assert_eq!(
+            store.list_documents("tag", "").expect("list"),
+            ["app/aXb:1", "app/a_b:1"]
+        );
         assert!(store.delete_document("tag", "app/a_b:1").expect("delete"));
         assert!(!store.delete_document("tag", "app/a_b:1").expect("delete"));
         assert_eq!(store.list_documents("other", "").expect("list"), ["app/a_b:1"]);

@@ -139,7 +139,11 @@ impl StoreError {
         if is_disk_full(&source) {
             return StoreError::DiskFull { path, source };
         }
-        StoreError::Io { operation, path, source }
+        StoreError::Io {
+            operation,
+            path,
+            source,
+        }
     }
 
     /// Puts a database error into the right variant.
@@ -148,8 +152,15 @@ impl StoreError {
         let path = path.to_owned();
         match source.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::DatabaseDamaged { path, source },
-            Some(ErrorCode::DiskFull) => StoreError::DiskFull { path, source: io::Error::new(io::ErrorKind::StorageFull, source) },
-            _ => StoreError::Database { operation, path, source },
+            Some(ErrorCode::DiskFull) => StoreError::DiskFull {
+                path,
+                source: io::Error::new(io::ErrorKind::StorageFull, source),
+            },
+            _ => StoreError::Database {
+                operation,
+                path,
+                source,
+            },
         }
     }
 }

@@ -128,7 +128,10 @@ impl LayerIndex {
 
     /// The entry at exactly `path`; no link is followed.
     pub fn entry(&self, path: &[u8]) -> Option<&Entry> {
-        let position = self.entries.binary_search_by(|entry| entry.path.as_slice().cmp(path)).ok()?;
+        let position = self
+            .entries
+            .binary_search_by(|entry| entry.path.as_slice().cmp(path))
+            .ok()?;
         self.entries.get(position)
     }
 
@@ -138,16 +141,21 @@ impl LayerIndex {
             let start = usize::from(self.entries.first().is_some_and(|entry| entry.path.is_empty()));
             return &self.entries[start..];
         }
-        let start = self.entries.partition_point(|entry| compare_to_inside(&entry.path, directory).is_lt());
+        let start = self
+            .entries
+            .partition_point(|entry| compare_to_inside(&entry.path, directory).is_lt());
         let length = self.entries[start..].partition_point(|entry| compare_to_inside(&entry.path, directory).is_eq());
         &self.entries[start..start + length]
     }
 
     /// The direct children of `directory` that have entries of their own, sorted by path. Costs little even
     /// above large subtrees: what lies deeper is skipped over.
-    pub fn children<'a>(&'a self, directory: &'a [u8]) -> Children<'a> {
+    pub fn children<'a>(&'a self, directory: &[u8]) -> Children<'a> {
         let prefix = if directory.is_empty() { 0 } else { directory.len() + 1 };
-        Children { rest: self.below(directory), prefix }
+        Children {
+            rest: self.below(directory),
+            prefix,
+        }
     }
 
     /// Sum of the sizes of the regular files, in bytes.
@@ -179,7 +187,9 @@ impl<'a> Iterator for Children<'a> {
                 return Some(first);
             };
             let inner = &first.path[..self.prefix + slash];
-            let skip = self.rest.partition_point(|entry| compare_to_inside(&entry.path, inner).is_le());
+            let skip = self
+                .rest
+                .partition_point(|entry| compare_to_inside(&entry.path, inner).is_le());
             self.rest = &self.rest[skip..];
         }
     }
@@ -211,7 +221,10 @@ mod tests {
     }
 
     fn paths<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<String> {
-        entries.into_iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
+        entries
+            .into_iter()
+            .map(|entry| String::from_utf8_lossy(&entry.path).into_owned())
+            .collect()
     }
 
     #[test]
@@ -255,7 +268,14 @@ mod tests {
 
     #[test]
     fn total_size_counts_files() {
-        let index = LayerIndex::new(vec![file("a"), file("b"), Entry { kind: EntryKind::Fifo, ..file("c") }]);
+        let index = LayerIndex::new(vec![
+            file("a"),
+            file("b"),
+            Entry {
+                kind: EntryKind::Fifo,
+                ..file("c")
+            },
+        ]);
         assert_eq!(index.total_size(), 2);
     }
 }

@@ -103,14 +103,24 @@ pub struct LayerBlob {
 impl LayerRecord {
     /// A layer of which nothing is known yet.
     pub fn new(id: LayerId) -> LayerRecord {
-        LayerRecord { id, diff_id: None, blobs: Vec::new(), has_tree: false, has_index: false, unpacked_size: 0, remote: false }
+        LayerRecord {
+            id,
+            diff_id: None,
+            blobs: Vec::new(),
+            has_tree: false,
+            has_index: false,
+            unpacked_size: 0,
+            remote: false,
+        }
     }
 }
 
 impl Store {
     /// What is known of a layer.
     pub fn layer(&self, id: &LayerId) -> Result<Option<LayerRecord>, StoreError> {
-        let Some(mut record) = read_layer(self.database()?, id)? else { return Ok(None) };
+        let Some(mut record) = read_layer(self.database()?, id)? else {
+            return Ok(None);
+        };
         record.has_tree = self.tree(id)?.is_some();
         record.has_index = self.layout().index(id).exists();
         Ok(Some(record))
@@ -130,7 +140,11 @@ impl Store {
                 return Ok(());
             }
         }
-        let blobs: Result<Vec<_>, _> = record.blobs.iter().map(|blob| descriptor_text(database, &blob.descriptor)).collect();
+        let blobs: Result<Vec<_>, _> = record
+            .blobs
+            .iter()
+            .map(|blob| descriptor_text(database, &blob.descriptor))
+            .collect();
         let blobs = blobs?;
         database.write("keep a layer", |connection| {
             connection
@@ -158,7 +172,11 @@ impl Store {
     /// Notes that the layer has `diff_id` and that `descriptor` is one of its blobs. Makes the layer known.
     pub fn add_layer_blob(&self, id: &LayerId, diff_id: &DiffId, descriptor: Descriptor) -> Result<(), StoreError> {
         let blobs = vec![LayerBlob { descriptor }];
-        self.put_layer(&LayerRecord { diff_id: Some(diff_id.clone()), blobs, ..LayerRecord::new(id.clone()) })
+        self.put_layer(&LayerRecord {
+            diff_id: Some(diff_id.clone()),
+            blobs,
+            ..LayerRecord::new(id.clone())
+        })
     }
 
     /// A layer with a diff id, if one is known: before others the one that is named after it.
@@ -167,9 +185,14 @@ impl Store {
         let found: Option<String> = database.read("look up a layer", |connection| {
             let sql = "SELECT id FROM layers WHERE diff_id = ?1 ORDER BY id = ?2 DESC, created_unix DESC, id LIMIT 1";
             let named = LayerId::of_diff(diff_id);
-            connection.prepare_cached(sql)?.query_row([&diff_id.to_string(), named.as_str()], |row| row.get(0)).optional()
+            connection
+                .prepare_cached(sql)?
+                .query_row([&diff_id.to_string(), named.as_str()], |row| row.get(0))
+                .optional()
         })?;
-        found.map(|text| text.parse().map_err(|_| database.invalid("layer id"))).transpose()
+        found
+            .map(|text| text.parse().map_err(|_| database.invalid("layer id")))
+            .transpose()
     }
 
     /// The diff id of a layer blob, if it is known.
@@ -177,25 +200,40 @@ impl Store {
         let database = self.database()?;
         let found: Option<String> = database.read("look up a blob", |connection| {
             let sql = "SELECT diff_id FROM layer_blobs WHERE digest = ?1 AND diff_id IS NOT NULL LIMIT 1";
-            connection.prepare_cached(sql)?.query_row([digest.to_string()], |row| row.get(0)).optional()
+            connection
+                .prepare_cached(sql)?
+                .query_row([digest.to_string()], |row| row.get(0))
+                .optional()
         })?;
-        found.map(|text| text.parse().map_err(|_| database.invalid("diff id"))).transpose()
+        found
+            .map(|text| text.parse().map_err(|_| database.invalid("diff id")))
+            .transpose()
     }
 
     /// All layers that are known, sorted.
     pub fn layers(&self) -> Result<Vec<LayerId>, StoreError> {
         let database = self.database()?;
         let texts: Vec<String> = database.read("list layers", |connection| {
-            connection.prepare_cached("SELECT id FROM layers ORDER BY id")?.query_map([], |row| row.get(0))?.collect()
+            connection
+                .prepare_cached("SELECT id FROM layers ORDER BY id")?
+                .query_map([], |row| row.get(0))?
+                .collect()
         })?;
-        texts.iter().map(|text| text.parse().map_err(|_| database.invalid("layer id"))).collect()
+        texts
+            .iter()
+            .map(|text| text.parse().map_err(|_| database.invalid("layer id")))
+            .collect()
     }
 
     /// Forgets a layer and removes its tree and index. Its blobs stay: other layers may share them.
     pub fn delete_layer(&self, id: &LayerId) -> Result<(), StoreError> {
         self.database()?.write("remove a layer", |connection| {
-            connection.prepare_cached("DELETE FROM layer_blobs WHERE layer = ?1")?.execute([id.as_str()])?;
-            connection.prepare_cached("DELETE FROM layers WHERE id = ?1")?.execute([id.as_str()])?;
+            connection
+                .prepare_cached("DELETE FROM layer_blobs WHERE layer = ?1")?
+                .execute([id.as_str()])?;
+            connection
+                .prepare_cached("DELETE FROM layers WHERE id = ?1")?
+                .execute([id.as_str()])?;
             Ok(())
         })?;
         self.remove_layer_index(id)?;
@@ -205,7 +243,10 @@ impl Store {
 
     /// Keeps a layer's index.
     pub fn put_layer_index(&self, id: &LayerId, index: &LayerIndex) -> Result<(), StoreError> {
-        let bytes = index.encode().map_err(|source| StoreError::Index { layer: id.clone(), source })?;
+        let bytes = index.encode().map_err(|source| StoreError::Index {
+            layer: id.clone(),
+            source,
+        })?;
         self.indexes().forget(id);
         // An index can be made again and has a checksum, so it need not survive a power failure.
         self.write_atomically(&self.layout().index(id), &bytes, false)
@@ -248,7 +289,9 @@ impl Store {
 
     /// Whether a layer can still be used: it is known, and it has a tree or a blob here or can be fetched again.
     pub fn layer_is_usable(&self, id: &LayerId) -> Result<bool, StoreError> {
-        let Some(record) = read_layer(self.database()?, id)? else { return Ok(false) };
+        let Some(record) = read_layer(self.database()?, id)? else {
+            return Ok(false);
+        };
         if record.remote || self.tree(id)?.is_some() {
             return Ok(true);
         }
@@ -261,14 +304,25 @@ impl Store {
     }
 }
 
-fn put_blob_row(connection: &Connection, id: &LayerId, diff_id: Option<&DiffId>, digest: &Digest, text: &str) -> rusqlite::Result<()> {
+fn put_blob_row(
+    connection: &Connection,
+    id: &LayerId,
+    diff_id: Option<&DiffId>,
+    digest: &Digest,
+    text: &str,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO layer_blobs (layer, digest, diff_id, descriptor) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (layer, digest) DO UPDATE SET
                  diff_id = coalesce(excluded.diff_id, diff_id), descriptor = excluded.descriptor",
         )?
-        .execute(params![id.as_str(), digest.to_string(), diff_id.map(ToString::to_string), text])?;
+        .execute(params![
+            id.as_str(),
+            digest.to_string(),
+            diff_id.map(ToString::to_string),
+            text
+        ])?;
     Ok(())
 }
 
@@ -285,19 +339,32 @@ fn read_layer(database: &Database, id: &LayerId) -> Result<Option<LayerRecord>, 
             .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some(row) = row else { return Ok(None) };
-        let sql = "SELECT descriptor FROM layer_blobs WHERE layer = ?1 AND (diff_id IS NULL OR diff_id = ?2) ORDER BY rowid";
+        let sql =
+            "SELECT descriptor FROM layer_blobs WHERE layer = ?1 AND (diff_id IS NULL OR diff_id = ?2) ORDER BY rowid";
         let mut statement = connection.prepare_cached(sql)?;
-        let texts = statement.query_map(params![id.as_str(), row.0], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let texts = statement
+            .query_map(params![id.as_str(), row.0], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
         Ok(Some((row, texts)))
     })?;
-    let Some(((diff_id, unpacked_size, remote), texts)) = read else { return Ok(None) };
-    let diff_id = diff_id.map(|text| text.parse::<DiffId>().map_err(|_| database.invalid("diff id"))).transpose()?;
+    let Some(((diff_id, unpacked_size, remote), texts)) = read else {
+        return Ok(None);
+    };
+    let diff_id = diff_id
+        .map(|text| text.parse::<DiffId>().map_err(|_| database.invalid("diff id")))
+        .transpose()?;
     let blob = |text: &String| {
         let descriptor = serde_json::from_str(text).map_err(|_| database.invalid("descriptor"))?;
         Ok(LayerBlob { descriptor })
     };
     let blobs = texts.iter().map(blob).collect::<Result<_, StoreError>>()?;
-    Ok(Some(LayerRecord { diff_id, blobs, unpacked_size, remote, ..LayerRecord::new(id.clone()) }))
+    Ok(Some(LayerRecord {
+        diff_id,
+        blobs,
+        unpacked_size,
+        remote,
+        ..LayerRecord::new(id.clone())
+    }))
 }
 
 #[cfg(test)]
@@ -317,14 +384,25 @@ mod tests {
 
     fn index() -> LayerIndex {
         let kind = EntryKind::File { size: 3, digest: None };
-        LayerIndex::new(vec![Entry { path: b"a".to_vec(), kind, mode: 0o644, uid: 0, gid: 0, mtime: Mtime::default(), xattrs: Vec::new() }])
+        LayerIndex::new(vec![Entry {
+            path: b"a".to_vec(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        }])
     }
 
     #[test]
     fn layer_ids_never_name_another_directory() {
         let id = LayerId::of_diff(&diff("x"));
         assert_eq!(id.to_string().parse(), Ok(id.clone()));
-        assert_eq!(serde_json::from_str::<LayerId>(&serde_json::to_string(&id).expect("json")).expect("json"), id);
+        assert_eq!(
+            serde_json::from_str::<LayerId>(&serde_json::to_string(&id).expect("json")).expect("json"),
+            id
+        );
         for text in ["", ".", "..", "a/b", "A", "a\0", &"a".repeat(300)] {
             assert!(text.parse::<LayerId>().is_err(), "{text:?}");
         }
@@ -336,23 +414,43 @@ mod tests {
         let (_directory, store) = temporary_store();
         let id = LayerId::of_diff(&diff("x"));
         assert_eq!(store.layer(&id).expect("read"), None);
-        store.put_layer(&LayerRecord { remote: true, ..LayerRecord::new(id.clone()) }).expect("put");
+        store
+            .put_layer(&LayerRecord {
+                remote: true,
+                ..LayerRecord::new(id.clone())
+            })
+            .expect("put");
         store.add_layer_blob(&id, &diff("x"), blob("gzip")).expect("add");
         store.add_layer_blob(&id, &diff("x"), blob("zstd")).expect("add");
         store.add_layer_blob(&id, &diff("x"), blob("gzip")).expect("add again");
-        store.put_layer(&LayerRecord { unpacked_size: 7, ..LayerRecord::new(id.clone()) }).expect("put");
+        store
+            .put_layer(&LayerRecord {
+                unpacked_size: 7,
+                ..LayerRecord::new(id.clone())
+            })
+            .expect("put");
         store.stage_tree().expect("stage").commit(&id).expect("commit");
         let expected = LayerRecord {
             id: id.clone(),
             diff_id: Some(diff("x")),
-            blobs: vec![LayerBlob { descriptor: blob("gzip") }, LayerBlob { descriptor: blob("zstd") }],
+            blobs: vec![
+                LayerBlob {
+                    descriptor: blob("gzip"),
+                },
+                LayerBlob {
+                    descriptor: blob("zstd"),
+                },
+            ],
             has_tree: true,
             has_index: false,
             unpacked_size: 7,
             remote: true,
         };
         assert_eq!(store.layer(&id).expect("read"), Some(expected));
-        assert_eq!(store.diff_id_of_blob(&blob("zstd").digest).expect("read"), Some(diff("x")));
+        assert_eq!(
+            store.diff_id_of_blob(&blob("zstd").digest).expect("read"),
+            Some(diff("x"))
+        );
         assert_eq!(store.diff_id_of_blob(&blob("other").digest).expect("read"), None);
         assert_eq!(store.layers().expect("list"), std::slice::from_ref(&id));
         store.put_layer_index(&id, &index()).expect("put");
@@ -370,8 +468,16 @@ mod tests {
         store.add_layer_blob(&id, &diff("two"), blob("two")).expect("add");
         let record = store.layer(&id).expect("read").expect("known");
         assert_eq!(record.diff_id, Some(diff("two")));
-        assert_eq!(record.blobs, [LayerBlob { descriptor: blob("two") }]);
-        assert_eq!(store.diff_id_of_blob(&blob("one").digest).expect("read"), Some(diff("one")));
+        assert_eq!(
+            record.blobs,
+            [LayerBlob {
+                descriptor: blob("two")
+            }]
+        );
+        assert_eq!(
+            store.diff_id_of_blob(&blob("one").digest).expect("read"),
+            Some(diff("one"))
+        );
     }
 
     #[test]

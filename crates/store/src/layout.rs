@@ -12,7 +12,17 @@ pub(crate) const FORMAT: u64 = 1;
 
 /// Names that may stand in the state directory.
 const NAMES: [&str; 12] = [
-    "version", "lock", "store.db", "store.db-wal", "store.db-shm", "blobs", "indexes", "trees", "contexts", "keys", "mounts",
+    "version",
+    "lock",
+    "store.db",
+    "store.db-wal",
+    "store.db-shm",
+    "blobs",
+    "indexes",
+    "trees",
+    "contexts",
+    "keys",
+    "mounts",
     "sessions",
 ];
 
@@ -87,7 +97,10 @@ impl Layout {
     pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> + '_ {
         let algorithms = [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
         let plain = ["indexes", "trees", "contexts", "keys", "mounts", "sessions"];
-        algorithms.into_iter().map(|algorithm| self.blobs(algorithm)).chain(plain.into_iter().map(|name| self.root.join(name)))
+        algorithms
+            .into_iter()
+            .map(|algorithm| self.blobs(algorithm))
+            .chain(plain.into_iter().map(|name| self.root.join(name)))
     }
 
     /// Whether a name in the state directory is the store's own.

@@ -53,7 +53,14 @@ impl Store {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(file.map_err(|error| StoreError::io("create", &path, error))?);
-        Ok(Lease { _store: self.clone(), path, state: Mutex::new(State { file, written: HashSet::new() }) })
+        Ok(Lease {
+            _store: self.clone(),
+            path,
+            state: Mutex::new(State {
+                file,
+                written: HashSet::new(),
+            }),
+        })
     }
 
     /// What the leases of all living processes hold at this moment.
@@ -102,7 +109,10 @@ impl Lease {
         if state.written.contains(&line) {
             return Ok(());
         }
-        state.file.write_all(line.as_bytes()).map_err(|error| StoreError::io("write", &self.path, error))?;
+        state
+            .file
+            .write_all(line.as_bytes())
+            .map_err(|error| StoreError::io("write", &self.path, error))?;
         state.written.insert(line);
         Ok(())
     }
@@ -145,7 +155,11 @@ mod tests {
         lease.hold_blob(&digest).expect("hold twice");
         lease.hold_layer(&layer).expect("hold");
         lease.hold_record(&key).expect("hold");
-        let expected = Held { blobs: [digest].into(), layers: [layer].into(), records: [key].into() };
+        let expected = Held {
+            blobs: [digest].into(),
+            layers: [layer].into(),
+            records: [key].into(),
+        };
         assert_eq!(other.held().expect("held"), expected);
         drop(lease);
         assert_eq!(other.held().expect("held"), Held::default());

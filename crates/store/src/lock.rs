@@ -79,7 +79,8 @@ impl Store {
             Ok(()) => Ok(Some(CollectLock { store: self.clone() })),
             Err(Errno::WOULDBLOCK) => {
                 // A failed conversion may have lost the shared lock already.
-                flock(self.lock_file(), FlockOperation::LockShared).map_err(|error| StoreError::io("lock", &path, error))?;
+                flock(self.lock_file(), FlockOperation::LockShared)
+                    .map_err(|error| StoreError::io("lock", &path, error))?;
                 Ok(None)
             }
             Err(error) => Err(StoreError::io("lock", &path, error)),
@@ -136,7 +137,9 @@ mod tests {
         assert!(store.try_lock_key(&key("b")).expect("try").is_some());
         drop(lock);
         assert!(store.try_lock_key(&key("a")).expect("try").is_some());
-        let left = std::fs::read_dir(store.layout().root().join("keys")).expect("list").count();
+        let left = std::fs::read_dir(store.layout().root().join("keys"))
+            .expect("list")
+            .count();
         assert_eq!(left, 0, "lock files are removed with their locks");
     }
 

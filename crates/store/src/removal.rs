@@ -15,8 +15,13 @@ use crate::StoreError;
 /// nothing outside `path` can go. Directories without permission for their owner are given it on the way (needs
 /// to be their owner or to have power over the owner's user namespace).
 pub fn remove_directory_tree(path: &Path) -> Result<(), StoreError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| StoreError::io("remove", path, Errno::INVAL))?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let name = path
+        .file_name()
+        .ok_or_else(|| StoreError::io("remove", path, Errno::INVAL))?;
     let error = |error: Errno| StoreError::io("remove", path, error);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = match rustix::fs::open(parent, flags, Mode::empty()) {
@@ -98,11 +103,19 @@ fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
 
 /// Moves a directory from the deepest open directory into the first one, to be removed from there.
 fn move_up(stack: &[Frame], name: &CStr, moved: &mut usize) -> Result<(), Errno> {
-    let (Some(first), Some(last)) = (stack.first(), stack.last()) else { return Ok(()) };
+    let (Some(first), Some(last)) = (stack.first(), stack.last()) else {
+        return Ok(());
+    };
     loop {
         *moved += 1;
         let target = CString::new(format!(".moved-up-{moved}")).map_err(|_| Errno::INVAL)?;
-        match rustix::fs::renameat_with(last.directory()?, name, first.directory()?, &target, RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(
+            last.directory()?,
+            name,
+            first.directory()?,
+            &target,
+            RenameFlags::NOREPLACE,
+        ) {
             Err(Errno::EXIST) => {}
             other => return other,
         }
@@ -133,7 +146,8 @@ fn unlink(directory: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<Unli
 
 /// Opens a directory for reading and removing, with permissions repaired where they forbid it.
 fn enter(parent: BorrowedFd<'_>, name: &CStr) -> Result<Frame, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = || rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve);
     let directory = match open() {
@@ -153,7 +167,10 @@ fn enter(parent: BorrowedFd<'_>, name: &CStr) -> Result<Frame, Errno> {
             Err(error) => return Err(error),
         }
     }
-    Ok(Frame { entries: Dir::new(directory)?, name: name.to_owned() })
+    Ok(Frame {
+        entries: Dir::new(directory)?,
+        name: name.to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -47,7 +47,12 @@ impl Session {
             }
             let directory = sessions.join(token);
             make_private_directory(&directory)?;
-            return Ok(Session { directory, lock_path, _lock: lock, next: AtomicU64::new(0) });
+            return Ok(Session {
+                directory,
+                lock_path,
+                _lock: lock,
+                next: AtomicU64::new(0),
+            });
         }
     }
 
@@ -94,13 +99,16 @@ pub(crate) fn reap(sessions: &Path) -> Result<(), StoreError> {
 /// Directories of the sessions whose processes live.
 pub(crate) fn live(sessions: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let listed = list(sessions)?.into_iter();
-    Ok(listed.filter(|(_, alive)| matches!(alive, Alive::Yes)).map(|(token, _)| sessions.join(token)).collect())
+    Ok(listed
+        .filter(|(_, alive)| matches!(alive, Alive::Yes))
+        .map(|(token, _)| sessions.join(token))
+        .collect())
 }
 
 enum Alive {
     Yes,
     /// Dead, and locked by us so that nobody else removes it at the same time.
-    No(#[expect(dead_code, reason = "held for its lock alone")] Option<File>),
+    No(Option<File>),
 }
 
 /// All sessions by their tokens.
@@ -114,10 +122,13 @@ fn list(sessions: &Path) -> Result<Vec<(String, Alive)>, StoreError> {
     }
     tokens.sort();
     tokens.dedup();
-    tokens.into_iter().map(|token| {
-        let alive = state(&sessions.join(format!("{token}{LOCK_SUFFIX}")))?;
-        Ok((token, alive))
-    }).collect()
+    tokens
+        .into_iter()
+        .map(|token| {
+            let alive = state(&sessions.join(format!("{token}{LOCK_SUFFIX}")))?;
+            Ok((token, alive))
+        })
+        .collect()
 }
 
 fn state(lock_path: &Path) -> Result<Alive, StoreError> {
@@ -164,7 +175,10 @@ mod tests {
         std::fs::write(scratch.path().join("dead.lock"), "").expect("write");
         std::fs::create_dir_all(scratch.path().join("dead/tree/a")).expect("mkdir");
         std::fs::create_dir(scratch.path().join("lockless")).expect("mkdir");
-        assert_eq!(live(scratch.path()).expect("list"), std::slice::from_ref(&living.directory));
+        assert_eq!(
+            live(scratch.path()).expect("list"),
+            std::slice::from_ref(&living.directory)
+        );
         reap(scratch.path()).expect("reap");
         let left = std::fs::read_dir(scratch.path()).expect("list").count();
         assert_eq!(left, 2, "the living session's directory and lock");

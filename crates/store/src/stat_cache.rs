@@ -73,7 +73,11 @@ impl FileStamp {
     pub fn from_stat(stat: &Stat) -> FileStamp {
         // The types of the fields differ between architectures.
         let time = |seconds: i64, nanos: i64| seconds.saturating_mul(NANOSECONDS).saturating_add(nanos);
-        #[expect(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the types differ between architectures")]
+        #[expect(
+            clippy::unnecessary_cast,
+            clippy::useless_conversion,
+            reason = "the types differ between architectures"
+        )]
         FileStamp {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_ns: time(i64::from(stat.st_mtime), stat.st_mtime_nsec as i64),
@@ -88,7 +92,11 @@ impl FileStamp {
     fn is_older_than(&self, moment: i64) -> bool {
         let latest = |time: i64| {
             // File systems that count whole seconds, or two, round down.
-            if time % NANOSECONDS == 0 { time.saturating_add(2 * NANOSECONDS) } else { time }
+            if time % NANOSECONDS == 0 {
+                time.saturating_add(2 * NANOSECONDS)
+            } else {
+                time
+            }
         };
         latest(self.mtime_ns) < moment && latest(self.ctime_ns) < moment
     }
@@ -109,7 +117,15 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Default::default(),
             Err(error) => return Err(StoreError::io("read", file, error)),
         };
-        Ok(StatCache { store: self.clone(), file, context, loaded_ns, generation: generation + 1, entries, changed: false })
+        Ok(StatCache {
+            store: self.clone(),
+            file,
+            context,
+            loaded_ns,
+            generation: generation + 1,
+            entries,
+            changed: false,
+        })
     }
 }
 
@@ -124,7 +140,14 @@ impl StatCache {
 
     /// Remembers the digest of a file. `stamp` must have been taken before the file was read.
     pub fn insert(&mut self, path: &[u8], stamp: FileStamp, digest: Digest) {
-        self.entries.insert(path.to_vec(), Remembered { stamp, digest, used: self.generation });
+        self.entries.insert(
+            path.to_vec(),
+            Remembered {
+                stamp,
+                digest,
+                used: self.generation,
+            },
+        );
         self.changed = true;
     }
 
@@ -219,7 +242,9 @@ fn decode(bytes: &[u8], context: &[u8]) -> Result<Loaded, WireError> {
 fn file_clock_now() -> i64 {
     let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
     #[expect(clippy::useless_conversion, reason = "the types differ between architectures")]
-    i64::from(now.tv_sec).saturating_mul(NANOSECONDS).saturating_add(i64::from(now.tv_nsec))
+    i64::from(now.tv_sec)
+        .saturating_mul(NANOSECONDS)
+        .saturating_add(i64::from(now.tv_nsec))
 }
 
 #[cfg(test)]
@@ -230,7 +255,14 @@ mod tests {
     use std::time::Duration;
 
     fn old_stamp(size: u64) -> FileStamp {
-        FileStamp { size, mtime_ns: 1_000_000_001, ctime_ns: 2_000_000_002, inode: 3, device: 4, mode: 0o100644 }
+        FileStamp {
+            size,
+            mtime_ns: 1_000_000_001,
+            ctime_ns: 2_000_000_002,
+            inode: 3,
+            device: 4,
+            mode: 0o100644,
+        }
     }
 
     fn stamp_of(path: &Path) -> FileStamp {
@@ -251,12 +283,30 @@ mod tests {
         assert_eq!(cache.lookup(b"a", &old_stamp(1)), Some(Digest::sha256("a")));
         let stamp = old_stamp(1);
         let others = [
-            FileStamp { size: 2, ..stamp.clone() },
-            FileStamp { mtime_ns: 0, ..stamp.clone() },
-            FileStamp { ctime_ns: 0, ..stamp.clone() },
-            FileStamp { inode: 0, ..stamp.clone() },
-            FileStamp { device: 0, ..stamp.clone() },
-            FileStamp { mode: 0, ..stamp.clone() },
+            FileStamp {
+                size: 2,
+                ..stamp.clone()
+            },
+            FileStamp {
+                mtime_ns: 0,
+                ..stamp.clone()
+            },
+            FileStamp {
+                ctime_ns: 0,
+                ..stamp.clone()
+            },
+            FileStamp {
+                inode: 0,
+                ..stamp.clone()
+            },
+            FileStamp {
+                device: 0,
+                ..stamp.clone()
+            },
+            FileStamp {
+                mode: 0,
+                ..stamp.clone()
+            },
         ];
         for other in others {
             assert_eq!(cache.lookup(b"a", &other), None, "{other:?}");
@@ -268,12 +318,16 @@ mod tests {
     #[test]
     fn a_file_written_while_it_was_hashed_is_not_trusted_later() {
         let (directory, store) = temporary_store();
-        let context = tempfile::tempdir_in(directory.path().parent().expect("a parent")).expect("a temporary directory");
+        let context =
+            tempfile::tempdir_in(directory.path().parent().expect("a parent")).expect("a temporary directory");
         let file = context.path().join("file");
         let mut cache = store.stat_cache(context.path()).expect("load");
         std::fs::write(&file, "one").expect("write");
         cache.insert(b"file", stamp_of(&file), Digest::sha256("one"));
-        assert!(cache.lookup(b"file", &stamp_of(&file)).is_some(), "within this build it is known");
+        assert!(
+            cache.lookup(b"file", &stamp_of(&file)).is_some(),
+            "within this build it is known"
+        );
         cache.save().expect("save");
         assert!(store.stat_cache(context.path()).expect("load").is_empty());
         // Some ticks later the same file is old enough.
@@ -289,10 +343,18 @@ mod tests {
 
     #[test]
     fn coarse_file_times_are_given_their_whole_span() {
-        let stamp = FileStamp { mtime_ns: 10 * NANOSECONDS, ctime_ns: 10 * NANOSECONDS, ..old_stamp(1) };
+        let stamp = FileStamp {
+            mtime_ns: 10 * NANOSECONDS,
+            ctime_ns: 10 * NANOSECONDS,
+            ..old_stamp(1)
+        };
         assert!(!stamp.is_older_than(11 * NANOSECONDS));
         assert!(stamp.is_older_than(13 * NANOSECONDS));
-        let exact = FileStamp { mtime_ns: 5, ctime_ns: 9, ..stamp };
+        let exact = FileStamp {
+            mtime_ns: 5,
+            ctime_ns: 9,
+            ..stamp
+        };
         assert!(!exact.is_older_than(9));
         assert!(exact.is_older_than(10));
     }

@@ -25,8 +25,6 @@ pub struct Store(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     layout: Layout,
-    /// Locked shared for as long as the store is open.
-    lock: File,
     /// Begun when the first temporary file or lease is needed.
     session: Mutex<Option<Arc<Session>>>,
     /// Opened at the first question to it.
@@ -36,6 +34,8 @@ struct Shared {
     indexes: IndexCache,
     /// Records whose time of last use is to be written when the store is closed.
     used: Mutex<HashSet<CacheKey>>,
+    /// Locked shared for as long as the store is open. Fields are dropped in their order, so this goes last.
+    lock: File,
 }
 
 impl Store {
@@ -59,12 +59,12 @@ impl Store {
         session::reap(&layout.sessions())?;
         Ok(Store(Arc::new(Shared {
             layout,
-            lock,
             session: Mutex::new(None),
             database: OnceLock::new(),
             opening: Mutex::new(()),
             indexes: IndexCache::default(),
             used: Mutex::new(HashSet::new()),
+            lock,
         })))
     }
 
@@ -162,8 +162,14 @@ fn has_format(layout: &Layout) -> Result<bool, StoreError> {
     };
     match text.trim().parse::<u64>() {
         Ok(FORMAT) => Ok(true),
-        Ok(found) if found > FORMAT => Err(StoreError::Newer { path: layout.root().to_owned(), found, known: FORMAT }),
-        _ => Err(StoreError::NotAStore { path: layout.root().to_owned() }),
+        Ok(found) if found > FORMAT => Err(StoreError::Newer {
+            path: layout.root().to_owned(),
+            found,
+            known: FORMAT,
+        }),
+        _ => Err(StoreError::NotAStore {
+            path: layout.root().to_owned(),
+        }),
     }
 }
 
@@ -232,13 +238,22 @@ mod tests {
         std::fs::write(scratch.path().join("notes.txt"), "mine").expect("write");
         let error = Store::open(scratch.path()).expect_err("not a store");
         assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
-        assert_eq!(std::fs::read_dir(scratch.path()).expect("list").count(), 1, "nothing was made");
+        assert_eq!(
+            std::fs::read_dir(scratch.path()).expect("list").count(),
+            1,
+            "nothing was made"
+        );
 
         let (directory, store) = temporary_store();
         drop(store);
         std::fs::write(directory.path().join("version"), "99\n").expect("write");
         let error = Store::open(directory.path()).expect_err("newer");
-        assert!(error.to_string().contains("has format 99, this program knows formats up to 1"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("has format 99, this program knows formats up to 1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -275,6 +290,11 @@ mod tests {
         drop(store.stage_tree().expect("stage"));
         drop(store.scratch_dir().expect("scratch"));
         drop(store);
-        assert_eq!(std::fs::read_dir(directory.path().join("sessions")).expect("list").count(), 0);
+        assert_eq!(
+            std::fs::read_dir(directory.path().join("sessions"))
+                .expect("list")
+                .count(),
+            0
+        );
     }
 }

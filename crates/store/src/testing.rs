@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 
 use crate::Store;
 
+mod processes;
+
 /// A new store that goes with the returned directory.
 pub(crate) fn temporary_store() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -24,13 +26,19 @@ pub(crate) fn test_process(test: &str, told: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the path of the test program"));
     let mut argument = TOLD.as_bytes().to_vec();
     argument.extend_from_slice(told.as_os_str().as_bytes());
-    command.args(["--exact", test, "--nocapture"]).arg(OsStr::from_bytes(&argument));
+    command
+        .args(["--exact", test, "--nocapture"])
+        .arg(OsStr::from_bytes(&argument));
     command
 }
 
 /// What this process was told, if it was started by [`test_process`].
 pub(crate) fn told() -> Option<PathBuf> {
-    std::env::args_os().find_map(|argument| Some(PathBuf::from(OsStr::from_bytes(argument.as_bytes().strip_prefix(TOLD.as_bytes())?))))
+    std::env::args_os().find_map(|argument| {
+        Some(PathBuf::from(OsStr::from_bytes(
+            argument.as_bytes().strip_prefix(TOLD.as_bytes())?,
+        )))
+    })
 }
 
 /// Runs one test of this program as another user. Needs to be root.

@@ -91,7 +91,13 @@ impl Store {
         let mode = Mode::from_raw_mode(0o755);
         rustix::fs::chmod(&root, mode).map_err(|error| StoreError::io("set the mode of", &root, error))?;
         make_private_directory(&work)?;
-        Ok(StagedTree { store: self.clone(), _session: session, directory, root, work })
+        Ok(StagedTree {
+            store: self.clone(),
+            _session: session,
+            directory,
+            root,
+            work,
+        })
     }
 
     /// The root directory of a layer's tree, if the layer has one. Not to be changed.
@@ -121,7 +127,10 @@ impl Store {
         let session = self.session()?;
         let path = session.fresh_path("scratch");
         make_private_directory(&path)?;
-        Ok(ScratchDir { _session: session, path })
+        Ok(ScratchDir {
+            _session: session,
+            path,
+        })
     }
 
     /// The directory of the cache mount `id` (`RUN --mount=type=cache,id=…`). Made at first use, kept between
@@ -182,7 +191,12 @@ mod tests {
         let tree = store.tree(&id).expect("look").expect("committed");
         assert_eq!(std::fs::read(tree.join("file")).expect("read"), b"first");
         drop(store);
-        assert_eq!(std::fs::read_dir(directory.path().join("sessions")).expect("list").count(), 0);
+        assert_eq!(
+            std::fs::read_dir(directory.path().join("sessions"))
+                .expect("list")
+                .count(),
+            0
+        );
     }
 
     #[test]

@@ -117,7 +117,9 @@ impl Store {
         }
         self.verify_indexes(&mut report)?;
         let findings = self.database()?.integrity()?;
-        report.problems.extend(findings.into_iter().map(|finding| Problem::Database { finding }));
+        report
+            .problems
+            .extend(findings.into_iter().map(|finding| Problem::Database { finding }));
         self.verify_layers(&mut report)?;
         Ok(report)
     }
@@ -188,7 +190,12 @@ impl Store {
                 match self.blob_size(&digest)? {
                     None => {}
                     Some(actual) if actual == expected => here = true,
-                    Some(actual) => report.problems.push(Problem::BlobSize { layer: layer.clone(), digest, expected, actual }),
+                    Some(actual) => report.problems.push(Problem::BlobSize {
+                        layer: layer.clone(),
+                        digest,
+                        expected,
+                        actual,
+                    }),
                 }
             }
             if !here {
@@ -202,7 +209,10 @@ impl Store {
 fn sorted_names(directory: &std::path::Path) -> Result<Vec<std::ffi::OsString>, StoreError> {
     let error = |error: io::Error| StoreError::io("list", directory, error);
     let entries = std::fs::read_dir(directory).map_err(error)?;
-    let mut names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>().map_err(error)?;
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(error)?;
     names.sort();
     Ok(names)
 }
@@ -215,7 +225,13 @@ mod tests {
     use kiln_oci::{Descriptor, DiffId, MediaType};
 
     fn problems(store: &Store) -> Vec<String> {
-        store.verify().expect("verify").problems.iter().map(ToString::to_string).collect()
+        store
+            .verify()
+            .expect("verify")
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     fn replace(path: &std::path::Path, bytes: &[u8]) {
@@ -229,11 +245,16 @@ mod tests {
         let digest = store.put_blob(b"content").expect("put");
         let layer = LayerId::random();
         let descriptor = Descriptor::new(MediaType::OCI_LAYER_GZIP, digest, 7);
-        store.add_layer_blob(&layer, &DiffId(Digest::sha256("d")), descriptor).expect("add");
+        store
+            .add_layer_blob(&layer, &DiffId(Digest::sha256("d")), descriptor)
+            .expect("add");
         store.put_layer_index(&layer, &LayerIndex::default()).expect("put");
         let report = store.verify().expect("verify");
         assert!(report.is_sound(), "{:?}", report.problems);
-        assert_eq!((report.blobs, report.bytes, report.indexes, report.layers), (1, 7, 1, 1));
+        assert_eq!(
+            (report.blobs, report.bytes, report.indexes, report.layers),
+            (1, 7, 1, 1)
+        );
     }
 
     #[test]
@@ -242,12 +263,20 @@ mod tests {
         let digest = store.put_blob(b"content").expect("put");
         replace(&store.layout().blob(&digest), b"CONTENT");
         let actual = Digest::sha256("CONTENT");
-        assert_eq!(problems(&store), [format!("blob `{digest}` is damaged: its content has digest `{actual}` and 7 bytes")]);
+        assert_eq!(
+            problems(&store),
+            [format!(
+                "blob `{digest}` is damaged: its content has digest `{actual}` and 7 bytes"
+            )]
+        );
         store.delete_blob(&digest).expect("delete");
 
         let stray = store.layout().blobs(Algorithm::Sha256).join("notes");
         std::fs::write(&stray, "x").expect("write");
-        assert_eq!(problems(&store), [format!("`{}` does not belong here", stray.display())]);
+        assert_eq!(
+            problems(&store),
+            [format!("`{}` does not belong here", stray.display())]
+        );
         std::fs::remove_file(&stray).expect("remove");
 
         let layer: LayerId = "built-0".parse().expect("a layer id");
@@ -257,10 +286,18 @@ mod tests {
         store.delete_layer(&layer).expect("delete");
 
         let descriptor = Descriptor::new(MediaType::OCI_LAYER_GZIP, digest.clone(), 8);
-        store.add_layer_blob(&layer, &DiffId(Digest::sha256("d")), descriptor).expect("add");
-        assert_eq!(problems(&store), ["layer `built-0` is lost: it has neither tree nor blob"]);
+        store
+            .add_layer_blob(&layer, &DiffId(Digest::sha256("d")), descriptor)
+            .expect("add");
+        assert_eq!(
+            problems(&store),
+            ["layer `built-0` is lost: it has neither tree nor blob"]
+        );
         store.put_blob(b"content").expect("put");
         let size = format!("blob `{digest}` of layer `built-0` has 7 bytes, its descriptor says 8");
-        assert_eq!(problems(&store), [size, "layer `built-0` is lost: it has neither tree nor blob".into()]);
+        assert_eq!(
+            problems(&store),
+            [size, "layer `built-0` is lost: it has neither tree nor blob".into()]
+        );
     }
 }

@@ -203,7 +203,9 @@ mod tests {
     #[test]
     fn digests_of_every_algorithm_come_back() {
         for (algorithm, length) in [("sha256", 64), ("sha384", 96), ("sha512", 128)] {
-            let digest: Digest = format!("{algorithm}:{}", "ab".repeat(length / 2)).parse().expect("a valid digest");
+            let digest: Digest = format!("{algorithm}:{}", "ab".repeat(length / 2))
+                .parse()
+                .expect("a valid digest");
             let mut writer = WireWriter::default();
             writer.digest(Some(&digest));
             assert_eq!(WireReader::new(&writer.finish()).digest(), Ok(Some(digest)));

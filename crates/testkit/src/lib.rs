@@ -1,1 +1,46 @@
-//! Placeholder.
+//! Fixtures and corpora that the tests of Kiln stand on.
+//!
+//! - **Base images** ([`BaseImages`]): busybox and a stand-in for Alpine, made of Debian's static busybox for several
+//!   architectures and served by a small registry inside the test process.
+//! - **Peers** ([`DockerRegistry`], [`KilnRegistry`]): real servers on a free loopback port, stopped by their id on drop.
+//! - **Faults** ([`FaultProxy`]): a proxy that resets, truncates, corrupts or refuses at chosen points, a bounded number
+//!   of times.
+//! - **Runs** ([`Fixture`]): a private state directory and configuration in which the `kiln` binary is started.
+//! - **Corpora** ([`conformance`]): cases that other projects wrote, driven against this one.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod base_image;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod debian;
+mod docker_registry;
+mod error;
+mod fault_proxy;
+mod fixture;
+mod http;
+mod http_server;
+mod image_layout;
+mod kiln_binary;
+mod kiln_registry;
+mod ordinary_user;
+mod program;
+mod static_registry;
+
+pub use base_image::{BaseImages, Distribution};
+pub use debian::Debian;
+pub use docker_registry::{Access, DockerRegistry};
+pub use error::TestkitError;
+pub use fault_proxy::{Fault, FaultProxy, Rule};
+pub use fixture::{Fixture, Outcome};
+pub use http::{Request, Response, exchange};
+pub use http_server::HttpServer;
+pub use image_layout::{ImageLayout, Tree};
+pub use kiln_binary::kiln_binary;
+pub use kiln_registry::KilnRegistry;
+pub use ordinary_user::{OrdinaryUser, SubordinateIds};
+pub use program::{Program, cache_directory, on_path, skip_unless_root};
+pub use static_registry::StaticRegistry;
+
+/// What an end-to-end test returns.
+pub type TestResult = Result<(), Box<dyn std::error::Error>>;

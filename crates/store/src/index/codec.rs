@@ -77,7 +77,11 @@ impl LayerIndex {
     /// of their length.
     pub fn decode(bytes: &[u8]) -> Result<LayerIndex, IndexError> {
         if !bytes.starts_with(MAGIC) {
-            return Err(if MAGIC.starts_with(bytes) { IndexError::Truncated } else { IndexError::Format });
+            return Err(if MAGIC.starts_with(bytes) {
+                IndexError::Truncated
+            } else {
+                IndexError::Format
+            });
         }
         let body = WireReader::checked(bytes)?;
         let mut reader = WireReader::new(body.get(MAGIC.len()..).ok_or(IndexError::Truncated)?);
@@ -126,7 +130,12 @@ fn is_inside(path: &[u8]) -> bool {
 }
 
 fn write_entry(writer: &mut WireWriter, entry: &Entry, previous: &[u8]) {
-    let shared = previous.iter().zip(&entry.path).take(LONGEST_PREFIX).take_while(|(a, b)| a == b).count();
+    let shared = previous
+        .iter()
+        .zip(&entry.path)
+        .take(LONGEST_PREFIX)
+        .take_while(|(a, b)| a == b)
+        .count();
     writer.byte(u8::try_from(shared).unwrap_or(0));
     writer.bytes(&entry.path[shared..]);
     writer.byte(match &entry.kind {
@@ -172,7 +181,10 @@ fn read_entry(reader: &mut WireReader<'_>, previous: Option<&[u8]>) -> Result<En
     let mode = reader.number32()?;
     let uid = reader.number32()?;
     let gid = reader.number32()?;
-    let mtime = Mtime { seconds: reader.signed()?, nanos: reader.number32()? };
+    let mtime = Mtime {
+        seconds: reader.signed()?,
+        nanos: reader.number32()?,
+    };
     let mut xattrs = Vec::new();
     for _ in 0..reader.count(2)? {
         xattrs.push((reader.bytes()?.to_vec(), reader.bytes()?.to_vec()));
@@ -180,14 +192,247 @@ fn read_entry(reader: &mut WireReader<'_>, previous: Option<&[u8]>) -> Result<En
     let kind = match kind {
         0 => EntryKind::Directory { opaque: false },
         1 => EntryKind::Directory { opaque: true },
-        2 => EntryKind::File { size: reader.number()?, digest: reader.digest()? },
-        3 => EntryKind::Symlink { target: reader.bytes()?.to_vec() },
-        4 => EntryKind::Hardlink { target: reader.bytes()?.to_vec() },
-        5 => EntryKind::CharDevice { major: reader.number32()?, minor: reader.number32()? },
-        6 => EntryKind::BlockDevice { major: reader.number32()?, minor: reader.number32()? },
+        2 => EntryKind::File {
+            size: reader.number()?,
+            digest: reader.digest()?,
+        },
+        3 => EntryKind::Symlink {
+            target: reader.bytes()?.to_vec(),
+        },
+        4 => EntryKind::Hardlink {
+            target: reader.bytes()?.to_vec(),
+        },
+        5 => EntryKind::CharDevice {
+            major: reader.number32()?,
+            minor: reader.number32()?,
+        },
+        6 => EntryKind::BlockDevice {
+            major: reader.number32()?,
+            minor: reader.number32()?,
+        },
         7 => EntryKind::Fifo,
         8 => EntryKind::Whiteout,
         _ => return Err(IndexError::Damaged),
     };
-    Ok(Entry { path, kind, mode, uid, gid, mtime, xattrs })
+    Ok(Entry {
+        path,
+        kind,
+        mode,
+        uid,
+        gid,
+        mtime,
+        xattrs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_oci::Digest;
+    use proptest::prelude::*;
+
+    fn path() -> impl Strategy<Value = Vec<u8>> {
+        let component = prop_oneof![
+            4 => "[a-c]{1,3}".prop_map(String::into_bytes),
+            1 => proptest::collection::vec(any::<u8>().prop_filter("a byte of a name", |byte| !b"\0/.".contains(byte)), 1..300),
+        ];
+        proptest::collection::vec(component, 1..5).prop_map(|components| components.join(&b'/'))
+    }
+
+    fn kind() -> impl Strategy<Value = EntryKind> {
+        let target = proptest::collection::vec(1u8.., 0..40);
+        let digest = proptest::option::of("[a-z]{0,9}".prop_map(Digest::sha256));
+        prop_oneof![
+            any::<bool>().prop_map(|opaque| EntryKind::Directory { opaque }),
+            (any::<u64>(), digest).prop_map(|(size, digest)| EntryKind::File { size, digest }),
+            target.prop_map(|target| EntryKind::Symlink { target }),
+            path().prop_map(|target| EntryKind::Hardlink { target }),
+            any::<(u32, u32)>().prop_map(|(major, minor)| EntryKind::CharDevice { major, minor }),
+            any::<(u32, u32)>().prop_map(|(major, minor)| EntryKind::BlockDevice { major, minor }),
+            Just(EntryKind::Fifo),
+            Just(EntryKind::Whiteout),
+        ]
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let xattrs = proptest::collection::vec(any::<(Vec<u8>, Vec<u8>)>(), 0..3);
+        let times = (any::<i64>(), 0u32..1_000_000_000).prop_map(|(seconds, nanos)| Mtime { seconds, nanos });
+        (path(), kind(), 0u32..=0o7777, any::<u32>(), any::<u32>(), times, xattrs).prop_map(
+            |(path, kind, mode, uid, gid, mtime, xattrs)| Entry {
+                path,
+                kind,
+                mode,
+                uid,
+                gid,
+                mtime,
+                xattrs,
+            },
+        )
+    }
+
+    fn file(path: &[u8]) -> Entry {
+        let kind = EntryKind::File { size: 0, digest: None };
+        Entry {
+            path: path.to_vec(),
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        }
+    }
+
+    fn encoded(entries: Vec<Entry>) -> Vec<u8> {
+        LayerIndex::new(entries).encode().expect("a valid index")
+    }
+
+    /// The bytes with the checksum that belongs to them, so that the parser behind it is reached.
+    fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+        let checksum = crc32fast::hash(&body);
+        body.extend_from_slice(&checksum.to_le_bytes());
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_comes_back(entries in proptest::collection::vec(entry(), 0..20)) {
+            let index = LayerIndex::new(entries);
+            let bytes = index.encode().expect("a valid index");
+            prop_assert_eq!(LayerIndex::decode(&bytes), Ok(index));
+        }
+
+        #[test]
+        fn a_cut_index_is_refused(entries in proptest::collection::vec(entry(), 0..6), cut in any::<prop::sample::Index>()) {
+            let bytes = encoded(entries);
+            let length = cut.index(bytes.len());
+            prop_assert!(LayerIndex::decode(&bytes[..length]).is_err());
+            // The same with a checksum that is right.
+            let body = bytes.len() - 4;
+            prop_assert!(LayerIndex::decode(&sealed(bytes[..length.min(body.saturating_sub(1))].to_vec())).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(tail in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let bytes = sealed([MAGIC.as_slice(), &tail].concat());
+            if let Ok(index) = LayerIndex::decode(&bytes) {
+                prop_assert_eq!(index.validate(), Ok(()));
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_is_read_or_refused(
+            entries in proptest::collection::vec(entry(), 1..6),
+            position in any::<prop::sample::Index>(),
+            byte: u8,
+        ) {
+            let mut bytes = encoded(entries);
+            bytes.truncate(bytes.len() - 4);
+            let position = position.index(bytes.len());
+            bytes[position] = byte;
+            if let Ok(index) = LayerIndex::decode(&sealed(bytes)) {
+                prop_assert_eq!(index.validate(), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_allocates_nothing() {
+        for count in [1u64, 1 << 20, u64::MAX] {
+            let mut writer = WireWriter::new(MAGIC);
+            writer.number(count);
+            assert_eq!(
+                LayerIndex::decode(&writer.finish_with_checksum()),
+                Err(IndexError::Truncated),
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_root_are_refused() {
+        let paths: [&[u8]; 9] = [b"/a", b"a/", b"a//b", b".", b"..", b"a/../b", b"a/.", b"a\0", b"../a"];
+        for path in paths {
+            let index = LayerIndex {
+                entries: vec![file(path)],
+            };
+            assert_eq!(index.encode(), Err(IndexError::Path(path.to_vec())));
+            let link = Entry {
+                kind: EntryKind::Hardlink { target: path.to_vec() },
+                ..file(b"link")
+            };
+            assert_eq!(
+                LayerIndex { entries: vec![link] }.encode(),
+                Err(IndexError::Path(path.to_vec()))
+            );
+            // And the same when the bytes come from elsewhere.
+            let mut writer = WireWriter::new(MAGIC);
+            writer.number(1);
+            write_entry(&mut writer, &file(path), b"");
+            assert_eq!(
+                LayerIndex::decode(&writer.finish_with_checksum()),
+                Err(IndexError::Path(path.to_vec()))
+            );
+        }
+        let root = LayerIndex {
+            entries: vec![file(b"")],
+        };
+        assert_eq!(
+            root.encode(),
+            Err(IndexError::Path(Vec::new())),
+            "a file cannot be the root"
+        );
+    }
+
+    #[test]
+    fn disorder_and_impossible_attributes_are_refused() {
+        let twice = LayerIndex {
+            entries: vec![file(b"b"), file(b"b")],
+        };
+        assert_eq!(twice.encode(), Err(IndexError::Order(b"b".to_vec())));
+        let back = LayerIndex {
+            entries: vec![file(b"b"), file(b"a")],
+        };
+        assert_eq!(back.encode(), Err(IndexError::Order(b"a".to_vec())));
+        let mode = Entry {
+            mode: 0o10000,
+            ..file(b"a")
+        };
+        assert_eq!(
+            LayerIndex { entries: vec![mode] }.encode(),
+            Err(IndexError::Attribute(b"a".to_vec()))
+        );
+        let time = Entry {
+            mtime: Mtime {
+                seconds: 0,
+                nanos: 1_000_000_000,
+            },
+            ..file(b"a")
+        };
+        assert_eq!(
+            LayerIndex { entries: vec![time] }.encode(),
+            Err(IndexError::Attribute(b"a".to_vec()))
+        );
+    }
+
+    #[test]
+    fn other_formats_are_told_apart_from_damage() {
+        assert_eq!(LayerIndex::decode(b"KLIX\x02rest"), Err(IndexError::Format));
+        assert_eq!(LayerIndex::decode(b"{}"), Err(IndexError::Format));
+        assert_eq!(LayerIndex::decode(b"KL"), Err(IndexError::Truncated));
+        assert_eq!(LayerIndex::decode(b""), Err(IndexError::Truncated));
+        let mut bytes = encoded(vec![file(b"a")]);
+        bytes[8] ^= 1;
+        assert_eq!(LayerIndex::decode(&bytes), Err(IndexError::Damaged));
+    }
+
+    #[test]
+    fn a_large_index_is_small_on_disk() {
+        let entries: Vec<Entry> = (0..100_000)
+            .map(|number| file(format!("usr/lib/some/package/{:03}/file-{number:06}", number / 200).as_bytes()))
+            .collect();
+        let bytes = encoded(entries);
+        assert!(bytes.len() < 2_000_000, "{} bytes", bytes.len());
+        assert_eq!(LayerIndex::decode(&bytes).expect("decode").entries.len(), 100_000);
+    }
 }

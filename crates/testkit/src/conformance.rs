@@ -1,0 +1,87 @@
+//! Corpora of cases that this project did not write, and the drivers that hold Kiln against them.
+//!
+//! A corpus is a folder of the conformance directory. Its driver reads the cases from the folder that it is given, so that
+//! another directory of the same layout with other cases can be measured by the same code. A case is *held* when Kiln does
+//! what the peer does, *failed* when it does something else (a feature that is still missing included), and *skipped* only
+//! when the case cannot be driven or its behaviour is not wanted; a skipped case is never counted as held.
+
+mod dockerfile_integration;
+mod known_failures;
+
+use std::path::Path;
+
+pub use known_failures::KnownFailures;
+
+/// How one corpus went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CorpusResult {
+    /// Name of the corpus: the name of its folder.
+    pub corpus: String,
+    /// How many cases hold.
+    pub held: usize,
+    /// The cases that do not.
+    pub failed: Vec<Failure>,
+    /// Cases that were not driven, each with the reason.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// One case that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Name of the case, unique within its corpus.
+    pub case: String,
+    /// What differs, in a line or a few.
+    pub detail: String,
+}
+
+impl CorpusResult {
+    /// An empty result for the corpus `name`.
+    pub fn new(name: &str) -> Self {
+        Self { corpus: name.to_owned(), ..Self::default() }
+    }
+
+    /// All cases of the corpus, the skipped ones included.
+    pub fn total(&self) -> usize {
+        self.held + self.failed.len() + self.skipped.len()
+    }
+
+    /// Counts a case that holds.
+    pub fn hold(&mut self) {
+        self.held += 1;
+    }
+
+    /// Records a case that does not hold.
+    pub fn fail(&mut self, case: impl Into<String>, detail: impl Into<String>) {
+        self.failed.push(Failure { case: case.into(), detail: detail.into() });
+    }
+
+    /// Records a case that was not driven.
+    pub fn skip(&mut self, case: impl Into<String>, reason: impl Into<String>) {
+        self.skipped.push((case.into(), reason.into()));
+    }
+
+    /// Counts a case as held if `outcome` is `Ok`, else records the detail.
+    pub fn record(&mut self, case: impl Into<String>, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.hold(),
+            Err(detail) => self.fail(case, detail),
+        }
+    }
+}
+
+/// A corpus and its driver.
+#[derive(Debug, Clone, Copy)]
+pub struct Corpus {
+    /// Name of the corpus: the name of its folder.
+    pub name: &'static str,
+    /// Drives every case in the folder.
+    pub drive: fn(&Path) -> CorpusResult,
+}
+
+/// Every corpus that the code can serve, in the order in which they are reported.
+pub const CORPORA: &[Corpus] = &[Corpus { name: "dockerfile-integration", drive: dockerfile_integration::drive }];
+
+/// The corpus called `name`.
+pub fn corpus(name: &str) -> Option<&'static Corpus> {
+    CORPORA.iter().find(|corpus| corpus.name == name)
+}
