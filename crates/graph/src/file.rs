@@ -66,8 +66,6 @@ pub struct CopyAction {
     pub exclude: Vec<String>,
     /// Whether a source that is a symbolic link is copied as what it points at.
     pub follow_links: bool,
-    /// Whether the files keep their owners (a copy of a whole root) instead of becoming root's.
-    pub keep_owner: bool,
     /// How the source stood in the Dockerfile, for messages.
     pub written: String,
 }

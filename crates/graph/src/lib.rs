@@ -22,5 +22,5 @@ pub use event::{Event, EventSink, LogStream, MissReason, Outcome, TransferKind};
 pub use exec::{ExecOp, Mount, MountKind, NetworkMode, SecurityMode, Sharing};
 pub use file::{CopyAction, FileAction, FileOp, Owner};
 pub use op::Op;
-pub use source::{GitSource, HttpSource, ImageLayer, ImageSource, LocalSource};
+pub use source::{GitSource, HttpSource, ImageLayer, ImageOrigin, ImageSource, LocalSource};
 pub use vertex::{Graph, SourceLines, Vertex, VertexId, VertexMeta};

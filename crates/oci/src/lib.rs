@@ -12,6 +12,7 @@ pub mod document;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
+pub mod reference;
 
 pub use config::{ContainerConfig, HealthCheck, History, ImageConfig, RootFs};
 pub use descriptor::{Annotations, Descriptor};
@@ -19,4 +20,5 @@ pub use digest::{Algorithm, ChainId, DiffId, Digest, DigestError, Hasher};
 pub use document::Document;
 pub use manifest::{ImageIndex, Manifest};
 pub use media_type::{Compression, MediaType};
-pub use platform::{Platform, PlatformError};
+pub use platform::{Platform, PlatformError, PlatformMatcher};
+pub use reference::{Reference, ReferenceError};

@@ -84,16 +84,109 @@ impl Platform {
     }
 }
 
+/// Operating systems, in Go's spelling.
+const SYSTEMS: [&str; 16] = [
+    "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris",
+    "wasip1", "windows", "zos",
+];
+
+/// Architectures, in Go's spelling.
+const ARCHITECTURES: [&str; 27] = [
+    "386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "loong64", "mips", "mipsle", "mips64", "mips64le", "mips64p32",
+    "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm", "mips64el", "mipsel",
+    "unknown",
+];
+
 impl FromStr for Platform {
     type Err = PlatformError;
 
+    /// Reads what people write: `linux/arm64`, `arm64`, `linux/arm/v7`, `linux`.
     fn from_str(text: &str) -> Result<Platform, PlatformError> {
+        let format = || PlatformError::Format(text.to_owned());
+        let word = |part: &&str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_.-".contains(letter));
         let parts: Vec<&str> = text.split('/').collect();
-        match parts.as_slice() {
-            [os, architecture] => Ok(Platform { os: (*os).into(), architecture: (*architecture).into(), ..Platform::default() }.normalized()),
-            [os, architecture, variant] => Ok(Platform { os: (*os).into(), architecture: (*architecture).into(), variant: (*variant).into(), ..Platform::default() }.normalized()),
-            _ => Err(PlatformError::Format(text.into())),
+        if !parts.iter().all(word) {
+            return Err(format());
         }
+        let host = Platform::host();
+        let part = |os: &str, architecture: &str, variant: &str| {
+            Platform { os: os.into(), architecture: architecture.into(), variant: variant.into(), ..Platform::default() }.normalized()
+        };
+        match parts.as_slice() {
+            [one] => {
+                let platform = part("linux", one, "");
+                if ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                    return Ok(Platform { os: host.os, ..platform });
+                }
+                let os = normal_os(one);
+                if SYSTEMS.contains(&os.as_str()) {
+                    return Ok(Platform { os, ..host });
+                }
+                Err(PlatformError::Unknown((*one).to_owned()))
+            }
+            [os, architecture] => Ok(part(&normal_os(os), architecture, "")),
+            [os, architecture, variant] => Ok(part(&normal_os(os), architecture, variant)),
+            _ => Err(format()),
+        }
+    }
+}
+
+fn normal_os(os: &str) -> String {
+    match os.to_lowercase().as_str() {
+        "macos" => "darwin".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Chooses images for a platform: the platform itself, then what its processor runs too, best first.
+#[derive(Debug, Clone)]
+pub struct PlatformMatcher {
+    accepted: Vec<Platform>,
+}
+
+impl PlatformMatcher {
+    /// A platform and the older variants that run on it (`arm/v7` runs `arm/v6` and `arm/v5`, `arm64` runs `arm`,
+    /// `amd64/v3` runs `amd64/v2`, `amd64` runs `386`).
+    pub fn only(platform: &Platform) -> PlatformMatcher {
+        let wanted = platform.clone().normalized();
+        let other = |architecture: &str, variant: String| Platform { architecture: architecture.into(), variant, ..wanted.clone() };
+        let number = |default: u32| wanted.variant.trim_start_matches('v').split('.').next().and_then(|text| text.parse().ok()).unwrap_or(default);
+        let arm = |from: u32| (5..=from).rev().map(|version| other("arm", format!("v{version}")));
+        let mut accepted = vec![wanted.clone()];
+        match wanted.architecture.as_str() {
+            "amd64" => {
+                accepted.extend((2..number(1)).rev().map(|version| other("amd64", format!("v{version}"))));
+                accepted.push(other("amd64", String::new()));
+                accepted.push(other("386", String::new()));
+            }
+            "arm" => accepted.extend(arm(number(7).saturating_sub(1))),
+            "arm64" => {
+                accepted.push(other("arm64", String::new()));
+                accepted.extend(arm(8));
+            }
+            _ => {}
+        }
+        PlatformMatcher { accepted }
+    }
+
+    /// The best of several candidates.
+    pub fn best<'a, T>(&self, candidates: impl Iterator<Item = (&'a Platform, T)>) -> Option<T> {
+        candidates
+            .filter_map(|(platform, value)| Some((self.rank(platform)?, value)))
+            .min_by_key(|(rank, _)| *rank)
+            .map(|(_, value)| value)
+    }
+
+    /// Whether images of a platform can be taken.
+    pub fn accepts(&self, platform: &Platform) -> bool {
+        self.rank(platform).is_some()
+    }
+
+    fn rank(&self, platform: &Platform) -> Option<usize> {
+        let platform = platform.clone().normalized();
+        self.accepted.iter().position(|accepted| {
+            (&accepted.os, &accepted.architecture, &accepted.variant) == (&platform.os, &platform.architecture, &platform.variant)
+        })
     }
 }
 
@@ -104,5 +197,44 @@ impl fmt::Display for Platform {
             write!(f, "/{}", self.variant)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_is_normalised() {
+        let table = [
+            ("linux/amd64", "linux/amd64"),
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/arm/v6", "linux/arm/v6"),
+            ("macos/arm64", "darwin/arm64"),
+            ("linux/i386", "linux/386"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(text.parse::<Platform>().expect(text).to_string(), expected);
+        }
+        assert_eq!("arm64".parse::<Platform>().expect("an architecture").architecture, "arm64");
+        for bad in ["", "linux/", "a/b/c/d", "nonsense", "li nux/amd64"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_platform_is_chosen() {
+        let platforms: Vec<Platform> = ["linux/arm/v5", "linux/arm/v6", "linux/386", "linux/amd64"].iter().map(|text| text.parse().expect(text)).collect();
+        let best = |wanted: &str| {
+            let matcher = PlatformMatcher::only(&wanted.parse().expect(wanted));
+            matcher.best(platforms.iter().map(|platform| (platform, platform.to_string())))
+        };
+        assert_eq!(best("linux/arm/v7").as_deref(), Some("linux/arm/v6"));
+        assert_eq!(best("linux/amd64/v3").as_deref(), Some("linux/amd64"));
+        assert_eq!(best("linux/arm/v5").as_deref(), Some("linux/arm/v5"));
+        assert_eq!(best("linux/s390x"), None);
     }
 }

@@ -201,7 +201,6 @@ fn copy(graph: &mut Graph, base: &VertexId, from: &VertexId, name: &str) -> Vert
         parents: false,
         exclude: Vec::new(),
         follow_links: true,
-        keep_owner: false,
         written: "src".into(),
     };
     let op = Op::File(FileOp { actions: vec![FileAction::Copy(action)] });

@@ -15,8 +15,12 @@ use crate::program::{Program, cache_directory};
 use crate::static_registry::StaticRegistry;
 
 /// The platforms that base images exist for, with Debian's name of each architecture.
-const PLATFORMS: &[(&str, &str)] =
-    &[("linux/amd64", "amd64"), ("linux/arm64", "arm64"), ("linux/arm/v7", "armhf"), ("linux/386", "i386")];
+const PLATFORMS: &[(&str, &str)] = &[
+    ("linux/amd64", "amd64"),
+    ("linux/arm64", "arm64"),
+    ("linux/arm/v7", "armhf"),
+    ("linux/386", "i386"),
+];
 
 /// Changing what the images hold means changing this, so that images made earlier are not found.
 const LAYOUT: &str = "base-images-1";
@@ -46,7 +50,9 @@ impl BaseImages {
     pub fn prepare_in(cache: &Path) -> Result<Self, TestkitError> {
         let finished = cache.join(LAYOUT);
         if finished.join("index.json").is_file() {
-            return Ok(Self { layout: ImageLayout::open(&finished) });
+            return Ok(Self {
+                layout: ImageLayout::open(&finished),
+            });
         }
         let _lock = hold_lock(&cache.join(format!("{LAYOUT}.lock")))?;
         if !finished.join("index.json").is_file() {
@@ -57,7 +63,9 @@ impl BaseImages {
             make(cache, &half)?;
             fs::rename(&half, &finished).map_err(TestkitError::file("create", &finished))?;
         }
-        Ok(Self { layout: ImageLayout::open(&finished) })
+        Ok(Self {
+            layout: ImageLayout::open(&finished),
+        })
     }
 
     /// The layout, to read it or to push from it.
@@ -71,11 +79,7 @@ impl BaseImages {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    clippy::allow_attributes,
-    reason = "the tests of one run are processes of their own, and only one of them may make the images"
-)]
+/// The tests of one run are processes of their own, and only one of them may make the images.
 fn hold_lock(path: &Path) -> Result<fs::File, TestkitError> {
     let file = fs::File::create(path).map_err(TestkitError::file("create", path))?;
     file.lock().map_err(TestkitError::file("lock", path))?;
@@ -87,7 +91,10 @@ fn make(cache: &Path, directory: &Path) -> Result<(), TestkitError> {
     let debian = Debian::new(&cache.join("debian"), &architectures)?;
     // The list of applets is the same for every architecture, as they are built from one source.
     let host = debian.unpack("busybox-static", &Debian::host_architecture()?)?;
-    let listing = Program::new(busybox_in(&host)).args(["--list-full"]).succeed()?.stdout_text();
+    let listing = Program::new(busybox_in(&host))
+        .args(["--list-full"])
+        .succeed()?
+        .stdout_text();
     let applets: Vec<&str> = listing.lines().collect();
 
     let layout = ImageLayout::create(directory)?;
@@ -95,7 +102,10 @@ fn make(cache: &Path, directory: &Path) -> Result<(), TestkitError> {
     for (platform, architecture) in PLATFORMS {
         let path = busybox_in(&debian.unpack("busybox-static", architecture)?);
         let binary = fs::read(&path).map_err(TestkitError::file("read", &path))?;
-        for (distribution, manifests) in [Distribution::Busybox, Distribution::Alpine].into_iter().zip(&mut manifests) {
+        for (distribution, manifests) in [Distribution::Busybox, Distribution::Alpine]
+            .into_iter()
+            .zip(&mut manifests)
+        {
             let tree = root(distribution, &binary, &applets);
             let command = match distribution {
                 Distribution::Busybox => "sh",
@@ -105,14 +115,28 @@ fn make(cache: &Path, directory: &Path) -> Result<(), TestkitError> {
             manifests.push(layout.add_image(platform, &tree, json!({"Env": [path], "Cmd": [command]}))?);
         }
     }
-    layout.add_index(&["library/busybox:latest", "library/busybox:stable", "library/busybox:1.35"], &manifests[0])?;
-    layout.add_index(&["library/alpine:latest", "library/alpine:3", "library/alpine:3.20"], &manifests[1])?;
+    layout.add_index(
+        &[
+            "library/busybox:latest",
+            "library/busybox:stable",
+            "library/busybox:1.35",
+        ],
+        &manifests[0],
+    )?;
+    layout.add_index(
+        &["library/alpine:latest", "library/alpine:3", "library/alpine:3.20"],
+        &manifests[1],
+    )?;
     Ok(())
 }
 
 fn busybox_in(unpacked: &Path) -> PathBuf {
     let merged = unpacked.join("usr/bin/busybox");
-    if merged.is_file() { merged } else { unpacked.join("bin/busybox") }
+    if merged.is_file() {
+        merged
+    } else {
+        unpacked.join("bin/busybox")
+    }
 }
 
 /// The root of one image around a static busybox. `applets` are paths without a leading slash (`usr/bin/awk`).

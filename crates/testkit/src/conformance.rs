@@ -37,7 +37,10 @@ pub struct Failure {
 impl CorpusResult {
     /// An empty result for the corpus `name`.
     pub fn new(name: &str) -> Self {
-        Self { corpus: name.to_owned(), ..Self::default() }
+        Self {
+            corpus: name.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// All cases of the corpus, the skipped ones included.
@@ -52,7 +55,10 @@ impl CorpusResult {
 
     /// Records a case that does not hold.
     pub fn fail(&mut self, case: impl Into<String>, detail: impl Into<String>) {
-        self.failed.push(Failure { case: case.into(), detail: detail.into() });
+        self.failed.push(Failure {
+            case: case.into(),
+            detail: detail.into(),
+        });
     }
 
     /// Records a case that was not driven.
@@ -79,7 +85,10 @@ pub struct Corpus {
 }
 
 /// Every corpus that the code can serve, in the order in which they are reported.
-pub const CORPORA: &[Corpus] = &[Corpus { name: "dockerfile-integration", drive: dockerfile_integration::drive }];
+pub const CORPORA: &[Corpus] = &[Corpus {
+    name: "dockerfile-integration",
+    drive: dockerfile_integration::drive,
+}];
 
 /// The corpus called `name`.
 pub fn corpus(name: &str) -> Option<&'static Corpus> {

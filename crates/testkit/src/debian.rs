@@ -26,12 +26,20 @@ impl Debian {
         let status = directory.join("state/status");
         fs::write(&status, "").map_err(TestkitError::file("write", &status))?;
         let architectures = architectures.iter().map(|&name| name.to_owned()).collect();
-        Ok(Self { directory: directory.to_owned(), architectures })
+        Ok(Self {
+            directory: directory.to_owned(),
+            architectures,
+        })
     }
 
     /// The host's own Debian architecture.
     pub fn host_architecture() -> Result<String, TestkitError> {
-        Ok(Program::new("dpkg").args(["--print-architecture"]).succeed()?.stdout_text().trim().to_owned())
+        Ok(Program::new("dpkg")
+            .args(["--print-architecture"])
+            .succeed()?
+            .stdout_text()
+            .trim()
+            .to_owned())
     }
 
     /// Downloads a package and unpacks it into a directory, which is given back. A second call finds it there.
@@ -45,7 +53,9 @@ impl Debian {
         if half.exists() {
             fs::remove_dir_all(&half).map_err(TestkitError::file("remove", &half))?;
         }
-        Program::new("dpkg-deb").args(["-x".as_ref(), archive.as_os_str(), half.as_os_str()]).succeed()?;
+        Program::new("dpkg-deb")
+            .args(["-x".as_ref(), archive.as_os_str(), half.as_os_str()])
+            .succeed()?;
         fs::rename(&half, &unpacked).map_err(TestkitError::file("create", &unpacked))?;
         Ok(unpacked)
     }
@@ -62,12 +72,15 @@ impl Debian {
             self.apt(&["update"]).run()?;
         }
         let name = format!("{package}:{architecture}");
-        self.apt(&["download", &name]).with(|command| _ = command.current_dir(&self.directory)).succeed()?;
+        self.apt(&["download", &name])
+            .with(|command| _ = command.current_dir(&self.directory))
+            .succeed()?;
         fs::write(&marker, "").map_err(TestkitError::file("write", &marker))?;
-        self.downloaded(package, architecture)?.ok_or_else(|| TestkitError::Missing {
-            what: format!("the package {name} after its download"),
-            remedy: format!("look into {}", self.directory.display()),
-        })
+        self.downloaded(package, architecture)?
+            .ok_or_else(|| TestkitError::Missing {
+                what: format!("the package {name} after its download"),
+                remedy: format!("look into {}", self.directory.display()),
+            })
     }
 
     fn downloaded(&self, package: &str, architecture: &str) -> Result<Option<PathBuf>, TestkitError> {
@@ -91,7 +104,11 @@ impl Debian {
             "Acquire::Languages=none".to_owned(),
             "Acquire::Retries=3".to_owned(),
         ];
-        options.extend(self.architectures.iter().map(|name| format!("APT::Architectures::={name}")));
+        options.extend(
+            self.architectures
+                .iter()
+                .map(|name| format!("APT::Architectures::={name}")),
+        );
         let options = options.iter().flat_map(|option| ["-o", option.as_str()]);
         Program::new("apt-get").args(["-qq"]).args(options).args(arguments)
     }

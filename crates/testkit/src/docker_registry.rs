@@ -36,7 +36,7 @@ impl DockerRegistry {
     /// The password that goes with it.
     pub const PASSWORD: &str = "correct horse";
     /// The same as a line of an `htpasswd` file; this server reads bcrypt alone.
-    const HTPASSWD: &str = "kiln:$2b$05$abcdefghijklmnopqrstuuBXfrRqFrkUiC1A/5wfgkgKUBMPLiEv6\n";
+    const HTPASSWD: &str = "kiln:$2b$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2\n";
 
     /// Starts an open registry on a free loopback port; images can be deleted.
     pub fn start() -> Result<Self, TestkitError> {
@@ -54,7 +54,13 @@ impl DockerRegistry {
         let mut last = None;
         for _ in 0..5 {
             match Self::try_start(&program, access, &directory) {
-                Ok((child, address)) => return Ok(Self { child, address, directory }),
+                Ok((child, address)) => {
+                    return Ok(Self {
+                        child,
+                        address,
+                        directory,
+                    });
+                }
                 Err(error) => last = Some(error),
             }
         }
@@ -65,17 +71,29 @@ impl DockerRegistry {
     }
 
     fn try_start(program: &Path, access: Access, directory: &TempDir) -> Result<(Child, String), TestkitError> {
-        let listen = |source| TestkitError::Network { action: "find a free port", address: "127.0.0.1:0".into(), source };
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).map_err(listen)?.to_string();
+        let listen = |source| TestkitError::Network {
+            action: "find a free port",
+            address: "127.0.0.1:0".into(),
+            source,
+        };
+        let address = TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .map_err(listen)?
+            .to_string();
         let write = |name: &str, text: &str| {
             let path = directory.path().join(name);
-            fs::write(&path, text).map_err(TestkitError::file("write", &path)).map(|()| path)
+            fs::write(&path, text)
+                .map_err(TestkitError::file("write", &path))
+                .map(|()| path)
         };
         let passwords = write("htpasswd", Self::HTPASSWD)?;
         let auth = match access {
             Access::Open => String::new(),
             Access::Password => {
-                format!("auth:\n  htpasswd:\n    realm: kiln tests\n    path: {}\n", passwords.display())
+                format!(
+                    "auth:\n  htpasswd:\n    realm: kiln tests\n    path: {}\n",
+                    passwords.display()
+                )
             }
         };
         let storage = directory.path().join("storage");
@@ -96,7 +114,10 @@ impl DockerRegistry {
             .stdout(Stdio::null())
             .stderr(output)
             .spawn()
-            .map_err(|source| TestkitError::Start { program: program.display().to_string(), source })?;
+            .map_err(|source| TestkitError::Start {
+                program: program.display().to_string(),
+                source,
+            })?;
         if await_answer(&mut child, &address) {
             return Ok((child, address));
         }
@@ -124,7 +145,9 @@ impl DockerRegistry {
     pub fn blob_count(&self) -> usize {
         let algorithm = self.storage().join("docker/registry/v2/blobs/sha256");
         let prefixes = fs::read_dir(algorithm).into_iter().flatten().flatten();
-        prefixes.map(|prefix| fs::read_dir(prefix.path()).into_iter().flatten().count()).sum()
+        prefixes
+            .map(|prefix| fs::read_dir(prefix.path()).into_iter().flatten().count())
+            .sum()
     }
 }
 

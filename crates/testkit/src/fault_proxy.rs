@@ -52,7 +52,11 @@ impl FaultProxy {
             }
             answer(&upstream, &shared, request)
         })?;
-        Ok(Self { server, rules, requests })
+        Ok(Self {
+            server,
+            rules,
+            requests,
+        })
     }
 
     /// `127.0.0.1:port`.
@@ -62,7 +66,10 @@ impl FaultProxy {
 
     /// How many faults have not been met yet. A test that expects them all asserts that none is left.
     pub fn faults_left(&self) -> usize {
-        self.rules.lock().map(|rules| rules.iter().map(|rule| rule.times).sum()).unwrap_or(usize::MAX)
+        self.rules
+            .lock()
+            .map(|rules| rules.iter().map(|rule| rule.times).sum())
+            .unwrap_or(usize::MAX)
     }
 
     /// Method and path of every request so far.
@@ -83,7 +90,12 @@ fn answer(upstream: &str, rules: &Mutex<Vec<Rule>>, request: &Request) -> Respon
     });
     match &fault {
         Some(Fault::Status(status, text)) => return Response::with_body(*status, "text/plain", text.as_bytes()),
-        Some(Fault::Close) => return Response { no_answer: true, ..Response::default() },
+        Some(Fault::Close) => {
+            return Response {
+                no_answer: true,
+                ..Response::default()
+            };
+        }
         Some(Fault::Cut(_) | Fault::Corrupt(_)) | None => {}
     }
     let mut response = match exchange(upstream, request) {
@@ -109,7 +121,12 @@ mod tests {
     #[test]
     fn faults_are_met_so_often_and_no_more() -> Result<(), Box<dyn std::error::Error>> {
         let upstream = HttpServer::start(|_| Response::with_body(200, "text/plain", "abcdef"))?;
-        let rule = |path: &str, fault| Rule { method: "GET", path_contains: path.to_owned(), times: 1, fault };
+        let rule = |path: &str, fault| Rule {
+            method: "GET",
+            path_contains: path.to_owned(),
+            times: 1,
+            fault,
+        };
         let proxy = FaultProxy::start(
             &upstream.address(),
             vec![

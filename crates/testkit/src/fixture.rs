@@ -12,10 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::base_image::BaseImages;
 use crate::error::TestkitError;
 use crate::kiln_binary::kiln_binary;
 use crate::ordinary_user::OrdinaryUser;
 use crate::program::Program;
+use crate::static_registry::StaticRegistry;
 
 /// How a program ended.
 #[derive(Debug)]
@@ -73,7 +75,12 @@ impl Outcome {
     #[track_caller]
     pub fn assert_says(&self, texts: &[&str]) -> &Self {
         for text in texts {
-            assert!(self.stderr.contains(text), "`{}` does not say `{text}`\n--- stderr\n{}", self.line, self.stderr);
+            assert!(
+                self.stderr.contains(text),
+                "`{}` does not say `{text}`\n--- stderr\n{}",
+                self.line,
+                self.stderr
+            );
         }
         self
     }
@@ -87,6 +94,7 @@ pub struct Fixture {
     state: PathBuf,
     environment: Vec<(String, String)>,
     mirrors: Vec<(String, String)>,
+    base_images: Option<StaticRegistry>,
 }
 
 impl Fixture {
@@ -100,12 +108,36 @@ impl Fixture {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
             .map_err(TestkitError::file("open to everyone", directory.path()))?;
         let state = directory.path().join("state");
-        let fixture = Self { directory, binary: kiln_binary()?, state, environment: Vec::new(), mirrors: Vec::new() };
+        let fixture = Self {
+            directory,
+            binary: kiln_binary()?,
+            state,
+            environment: Vec::new(),
+            mirrors: Vec::new(),
+            base_images: None,
+        };
         for name in ["config/kiln", "docker", "home"] {
             let path = fixture.directory().join(name);
             fs::create_dir_all(&path).map_err(TestkitError::file("create", &path))?;
         }
         Ok(fixture)
+    }
+
+    /// As [`Fixture::new`], with the base images served as the mirror of `docker.io`.
+    pub fn with_base_images() -> Result<Self, TestkitError> {
+        let mut fixture = Self::new()?;
+        let registry = BaseImages::prepare()?.serve()?;
+        fixture.mirror("docker.io", &registry.address())?;
+        fixture.base_images = Some(registry);
+        Ok(fixture)
+    }
+
+    /// Method and path of every request to the base images' registry so far.
+    pub fn base_image_requests(&self) -> Vec<String> {
+        self.base_images
+            .as_ref()
+            .map(StaticRegistry::requests)
+            .unwrap_or_default()
     }
 
     /// The directory that everything lies in.
@@ -180,7 +212,9 @@ impl Fixture {
 
     /// As [`Fixture::command`], run to its end with a time limit.
     pub fn kiln<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Program {
-        Program::new(&self.binary).with(|command| self.dress(command)).args(arguments)
+        Program::new(&self.binary)
+            .with(|command| self.dress(command))
+            .args(arguments)
     }
 
     /// As [`Fixture::kiln`], as an ordinary user, whose the whole fixture becomes.
@@ -196,6 +230,48 @@ impl Fixture {
     /// `skopeo` with arguments, without a signature policy of the machine's.
     pub fn skopeo<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Program {
         Program::new("skopeo").args(["--insecure-policy"]).args(arguments)
+    }
+
+    /// The raw manifest or index of an image on a plain HTTP registry, as `skopeo` sees it.
+    pub fn raw_manifest(&self, reference: &str) -> Result<Value, TestkitError> {
+        let reference = format!("docker://{reference}");
+        Ok(self
+            .skopeo(["inspect", "--tls-verify=false", "--raw", &reference])
+            .succeed()?
+            .json())
+    }
+
+    /// The text of a file in the last layer that has it, of one platform's image on a plain HTTP registry, fetched and
+    /// unpacked by `skopeo` and `tar`. `None` when no layer has it. `platform` is `os/arch[/variant]`.
+    pub fn file_in_image(&self, reference: &str, platform: &str, path: &str) -> Result<Option<String>, TestkitError> {
+        let mut parts = platform.split('/');
+        let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let mut arguments = vec!["--override-os", os, "--override-arch", architecture];
+        if let Some(variant) = parts.next() {
+            arguments.extend(["--override-variant", variant]);
+        }
+        let place = tempfile::tempdir_in(self.directory())
+            .map_err(TestkitError::file("create a directory in", self.directory()))?;
+        let (source, target) = (
+            format!("docker://{reference}"),
+            format!("dir:{}", place.path().display()),
+        );
+        arguments.extend(["copy", "--quiet", "--src-tls-verify=false", &source, &target]);
+        self.skopeo(&arguments).succeed()?;
+        let manifest = place.path().join("manifest.json");
+        let manifest = fs::read(&manifest).map_err(TestkitError::file("read", &manifest))?;
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+        for layer in manifest["layers"].as_array().into_iter().flatten().rev() {
+            let digest = layer["digest"].as_str().unwrap_or_default();
+            let blob = place.path().join(digest.trim_start_matches("sha256:"));
+            // `tar` finds out about the compression by itself, and fails when the file is not in the archive.
+            let archive = [blob.as_os_str()];
+            let listed = Program::new("tar").args(["-xOf"]).args(archive).args([path]).run()?;
+            if listed.status.success() {
+                return Ok(Some(listed.stdout_text()));
+            }
+        }
+        Ok(None)
     }
 
     /// Registries whose stored tokens and credentials must not leak in are kept out by the environment alone.
@@ -215,11 +291,14 @@ impl Fixture {
     }
 }
 
-/// The configuration that sends requests for one registry's images to another address first.
-fn registries_toml(mirrors: &[(String, String)]) -> String {
+/// The `registries.toml` that sends requests for images of some registries to plain HTTP registries first: pairs of the
+/// registry (`docker.io`) and the address (`127.0.0.1:5000`).
+pub fn registries_toml(mirrors: &[(String, String)]) -> String {
     let mut text = String::new();
     for (registry, address) in mirrors {
-        text.push_str(&format!("[registry.\"{registry}\"]\nmirrors = [\"http://{address}\"]\n\n"));
+        text.push_str(&format!(
+            "[registry.\"{registry}\"]\nmirrors = [\"http://{address}\"]\n\n"
+        ));
     }
     text
 }

@@ -36,7 +36,11 @@ pub struct Response {
 impl Request {
     /// A request without header fields or body.
     pub fn new(method: &str, target: &str) -> Self {
-        Self { method: method.to_owned(), target: target.to_owned(), ..Self::default() }
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// The value of a header field, its name compared without case.
@@ -67,12 +71,20 @@ impl Request {
 impl Response {
     /// A response with a status alone.
     pub fn status(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        Self {
+            status,
+            ..Self::default()
+        }
     }
 
     /// A response with status, media type and body.
     pub fn with_body(status: u16, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, body: body.into(), ..Self::default() }.with_header("Content-Type", media_type)
+        Self {
+            status,
+            body: body.into(),
+            ..Self::default()
+        }
+        .with_header("Content-Type", media_type)
     }
 
     /// Adds a header field.
@@ -89,7 +101,10 @@ impl Response {
 }
 
 fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    headers
+        .iter()
+        .find(|(field, _)| field.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
 }
 
 /// Sends one request to `address` (`host:port`) on a connection of its own and reads the answer.
@@ -106,7 +121,10 @@ pub fn exchange(address: &str, request: &Request) -> io::Result<Response> {
     if request.header("Host").is_none() {
         head.push_str(&format!("Host: {address}\r\n"));
     }
-    head.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", request.body.len()));
+    head.push_str(&format!(
+        "Content-Length: {}\r\nConnection: close\r\n\r\n",
+        request.body.len()
+    ));
     stream.write_all(head.as_bytes())?;
     stream.write_all(&request.body)?;
     read_response(&mut BufReader::new(stream), request.method == "HEAD")
@@ -118,10 +136,15 @@ pub(crate) fn read_request(
     reader: &mut impl BufRead,
     before_body: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<Option<Request>> {
-    let Some(first) = read_line(reader)? else { return Ok(None) };
+    let Some(first) = read_line(reader)? else {
+        return Ok(None);
+    };
     let mut words = first.split(' ');
     let (Some(method), Some(target)) = (words.next(), words.next()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{first}` is no request line")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("`{first}` is no request line"),
+        ));
     };
     let (method, target) = (method.to_owned(), target.to_owned());
     let headers = read_headers(reader)?;
@@ -129,7 +152,12 @@ pub(crate) fn read_request(
         before_body()?;
     }
     let body = read_body(reader, &headers, false)?;
-    Ok(Some(Request { method, target, headers, body }))
+    Ok(Some(Request {
+        method,
+        target,
+        headers,
+        body,
+    }))
 }
 
 /// Writes a response. Gives false when the connection must be closed afterwards.
@@ -150,7 +178,10 @@ pub(crate) fn write_response(stream: &mut impl Write, response: &Response, head_
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
-    let sent = response.cut_after.unwrap_or(response.body.len()).min(response.body.len());
+    let sent = response
+        .cut_after
+        .unwrap_or(response.body.len())
+        .min(response.body.len());
     if !head_only {
         stream.write_all(&response.body[..sent])?;
     }
@@ -185,9 +216,17 @@ fn read_response(reader: &mut impl BufRead, head_only: bool) -> io::Result<Respo
         if status == 100 {
             continue;
         }
-        let body =
-            if head_only || status == 204 || status == 304 { Vec::new() } else { read_body(reader, &headers, true)? };
-        return Ok(Response { status, headers, body, ..Response::default() });
+        let body = if head_only || status == 204 || status == 304 {
+            Vec::new()
+        } else {
+            read_body(reader, &headers, true)?
+        };
+        return Ok(Response {
+            status,
+            headers,
+            body,
+            ..Response::default()
+        });
     }
 }
 
@@ -259,10 +298,19 @@ mod tests {
     #[test]
     fn a_cut_response_announces_more_than_it_sends() -> io::Result<()> {
         let mut wire = Vec::new();
-        let response = Response { cut_after: Some(2), ..Response::with_body(200, "text/plain", "abcdef") };
-        assert!(!write_response(&mut wire, &response, false)?, "the connection must be closed");
+        let response = Response {
+            cut_after: Some(2),
+            ..Response::with_body(200, "text/plain", "abcdef")
+        };
+        assert!(
+            !write_response(&mut wire, &response, false)?,
+            "the connection must be closed"
+        );
         let text = String::from_utf8_lossy(&wire).into_owned();
-        assert!(text.contains("Content-Length: 6") && text.ends_with("\r\n\r\nab"), "{text}");
+        assert!(
+            text.contains("Content-Length: 6") && text.ends_with("\r\n\r\nab"),
+            "{text}"
+        );
         let error = read_response(&mut &wire[..], false).expect_err("the body is short");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         Ok(())

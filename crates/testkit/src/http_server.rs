@@ -23,19 +23,30 @@ pub struct HttpServer {
 
 impl fmt::Debug for HttpServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("HttpServer").field("address", &self.address).finish_non_exhaustive()
+        formatter
+            .debug_struct("HttpServer")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
 impl HttpServer {
     /// Starts a server on a free port of 127.0.0.1 that answers every request by `handler`.
     pub fn start(handler: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Result<Self, TestkitError> {
-        let trouble = |source| TestkitError::Network { action: "listen", address: "127.0.0.1:0".to_owned(), source };
+        let trouble = |source| TestkitError::Network {
+            action: "listen",
+            address: "127.0.0.1:0".to_owned(),
+            source,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").map_err(trouble)?;
         let address = listener.local_addr().map_err(trouble)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let connections = Arc::new(Mutex::new(Vec::new()));
-        let server = Self { address, stopping: Arc::clone(&stopping), connections: Arc::clone(&connections) };
+        let server = Self {
+            address,
+            stopping: Arc::clone(&stopping),
+            connections: Arc::clone(&connections),
+        };
         let handler: Arc<Handler> = Arc::new(handler);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -88,7 +99,10 @@ fn converse(stream: &TcpStream, handler: &Handler) -> io::Result<()> {
         if !write_response(&mut writer, &response, request.method == "HEAD")? {
             return Ok(());
         }
-        if request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+        if request
+            .header("Connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        {
             return Ok(());
         }
     }
@@ -109,7 +123,10 @@ mod tests {
         assert_eq!(exchange(&address, &Request::new("GET", "/a?b=c"))?.body, b"GET /a");
         assert_eq!(exchange(&address, &Request::new("HEAD", "/a"))?.body, b"");
         drop(server);
-        assert!(exchange(&address, &Request::new("GET", "/")).is_err(), "the port is closed");
+        assert!(
+            exchange(&address, &Request::new("GET", "/")).is_err(),
+            "the port is closed"
+        );
         Ok(())
     }
 }

@@ -54,7 +54,8 @@ impl Tree {
     /// Adds a symbolic link.
     #[must_use]
     pub fn symlink(mut self, path: &str, target: &str) -> Self {
-        self.entries.insert(path.to_owned(), (0o777, Node::Symlink(target.to_owned())));
+        self.entries
+            .insert(path.to_owned(), (0o777, Node::Symlink(target.to_owned())));
         self
     }
 
@@ -99,7 +100,9 @@ impl ImageLayout {
     pub fn create(directory: &Path) -> Result<Self, TestkitError> {
         let blobs = directory.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(TestkitError::file("create", &blobs))?;
-        let layout = Self { directory: directory.to_owned() };
+        let layout = Self {
+            directory: directory.to_owned(),
+        };
         layout.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         layout.write(
             "index.json",
@@ -110,7 +113,9 @@ impl ImageLayout {
 
     /// A layout that exists.
     pub fn open(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self {
+            directory: directory.to_owned(),
+        }
     }
 
     /// The layout's directory.
@@ -121,7 +126,9 @@ impl ImageLayout {
     /// Adds one platform's image of a single layer and gives its descriptor. `platform` is `os/arch[/variant]`; `config`
     /// is the object that becomes the image configuration's `config` field.
     pub fn add_image(&self, platform: &str, tree: &Tree, config: Value) -> Result<Value, TestkitError> {
-        let tar = tree.tar().map_err(TestkitError::file("archive a tree for", &self.directory))?;
+        let tar = tree
+            .tar()
+            .map_err(TestkitError::file("archive a tree for", &self.directory))?;
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         let compressed = encoder
             .write_all(&tar)
@@ -165,7 +172,10 @@ impl ImageLayout {
     pub fn find(&self, reference: &str) -> Option<Value> {
         let index = self.index().ok()?;
         let manifests = index["manifests"].as_array()?;
-        manifests.iter().find(|one| one["annotations"]["org.opencontainers.image.ref.name"] == reference).cloned()
+        manifests
+            .iter()
+            .find(|one| one["annotations"]["org.opencontainers.image.ref.name"] == reference)
+            .cloned()
     }
 
     /// The names in the layout.
@@ -174,7 +184,11 @@ impl ImageLayout {
         let manifests = index["manifests"].as_array().cloned().unwrap_or_default();
         Ok(manifests
             .iter()
-            .filter_map(|one| one["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned))
+            .filter_map(|one| {
+                one["annotations"]["org.opencontainers.image.ref.name"]
+                    .as_str()
+                    .map(str::to_owned)
+            })
             .collect())
     }
 
@@ -219,11 +233,16 @@ impl ImageLayout {
 
     fn push_blob(&self, digest: &str, repository: &str, to: &str) -> Result<(), TestkitError> {
         let bytes = self.required_blob(digest)?;
-        let opened =
-            expect_status(to, &Request::new("POST", &format!("/v2/{repository}/blobs/uploads/")), 202)?;
+        let opened = expect_status(
+            to,
+            &Request::new("POST", &format!("/v2/{repository}/blobs/uploads/")),
+            202,
+        )?;
         let location = opened.header("Location").unwrap_or_default();
         // The location may be absolute, and may carry a query already.
-        let target = location.split_once("://").map_or(location, |(_, rest)| &rest[rest.find('/').unwrap_or(0)..]);
+        let target = location
+            .split_once("://")
+            .map_or(location, |(_, rest)| &rest[rest.find('/').unwrap_or(0)..]);
         let joint = if target.contains('?') { '&' } else { '?' };
         let request = Request::new("PUT", &format!("{target}{joint}digest={digest}"))
             .with_header("Content-Type", "application/octet-stream")
@@ -296,15 +315,24 @@ mod tests {
 
     #[test]
     fn the_same_tree_gives_the_same_image() -> Result<(), Box<dyn std::error::Error>> {
-        let tree = Tree::new().directory("etc", 0o755).file("etc/name", 0o644, "kiln").symlink("name", "etc/name");
+        let tree = Tree::new()
+            .directory("etc", 0o755)
+            .file("etc/name", 0o644, "kiln")
+            .symlink("name", "etc/name");
         let mut digests = Vec::new();
         for _ in 0..2 {
             let directory = tempfile::tempdir()?;
             let layout = ImageLayout::create(directory.path())?;
             let image = layout.add_image("linux/arm/v7", &tree, json!({}))?;
-            assert_eq!(image["platform"], json!({"os": "linux", "architecture": "arm", "variant": "v7"}));
+            assert_eq!(
+                image["platform"],
+                json!({"os": "linux", "architecture": "arm", "variant": "v7"})
+            );
             let index = layout.add_index(&["library/a:1", "library/a:latest"], &[image])?;
-            assert_eq!(layout.find("library/a:1").map(|found| found["digest"].clone()), Some(index["digest"].clone()));
+            assert_eq!(
+                layout.find("library/a:1").map(|found| found["digest"].clone()),
+                Some(index["digest"].clone())
+            );
             assert_eq!(layout.references()?, ["library/a:1", "library/a:latest"]);
             digests.push(index["digest"].clone());
         }

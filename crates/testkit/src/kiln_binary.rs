@@ -12,10 +12,14 @@ pub fn kiln_binary() -> Result<PathBuf, TestkitError> {
         return Ok(PathBuf::from(named));
     }
     let program = env::current_exe().map_err(TestkitError::file("find", "the running program"))?;
-    program.ancestors().skip(1).take(2).map(|directory| directory.join("kiln")).find(|path| path.is_file()).ok_or_else(
-        || TestkitError::Missing {
+    program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("kiln"))
+        .find(|path| path.is_file())
+        .ok_or_else(|| TestkitError::Missing {
             what: "the `kiln` binary".to_owned(),
             remedy: "run `cargo xtask test`, or build it with `cargo build --package kiln-cli`".to_owned(),
-        },
-    )
+        })
 }

@@ -1,8 +1,7 @@
 //! Kiln's own registry, run as a user runs it.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -21,39 +20,8 @@ pub struct KilnRegistry {
 impl KilnRegistry {
     /// Starts a registry over the state directory of `fixture`, on a free loopback port.
     pub fn start(fixture: &Fixture) -> Result<Self, TestkitError> {
-        let log = fixture.directory().join("registry.log");
-        let output = fs::File::create(&log).map_err(TestkitError::file("create", &log))?;
-        let mut command = fixture.command(["registry", "serve", "--addr", "127.0.0.1:0"])?;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(output)
-            .spawn()
-            .map_err(|source| TestkitError::Start { program: "kiln registry serve".to_owned(), source })?;
-        // The address is what the command prints, as data, on standard output.
-        let (send, receive) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
-            thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    // Nobody listens once the address is known; reading on keeps the pipe from filling up.
-                    let _ = send.send(line);
-                }
-            });
-        }
-        while let Ok(line) = receive.recv_timeout(Duration::from_secs(20)) {
-            if let Some(address) = address_in(&line)
-                && await_answer(&mut child, &address)
-            {
-                return Ok(Self { child, address });
-            }
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        Err(TestkitError::Program {
-            program: "kiln registry serve".to_owned(),
-            status: "no address on standard output".to_owned(),
-            stderr: fs::read_to_string(&log).unwrap_or_default(),
-        })
+        let (child, address) = await_address(fixture.command(["registry", "serve", "--addr", "127.0.0.1:0"])?)?;
+        Ok(Self { child, address })
     }
 
     /// `127.0.0.1:port`.
@@ -70,10 +38,57 @@ impl Drop for KilnRegistry {
     }
 }
 
+/// Starts a `kiln registry serve` and waits until it answers: the process, which the caller ends, and `127.0.0.1:port`. The
+/// address is what the command prints, as data, on standard output.
+pub fn await_address(mut command: Command) -> Result<(Child, String), TestkitError> {
+    let mut talk = tempfile::tempfile().map_err(TestkitError::file("create", "a temporary file"))?;
+    let output = talk
+        .try_clone()
+        .map_err(TestkitError::file("open", "a temporary file"))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(output)
+        .spawn()
+        .map_err(|source| TestkitError::Start {
+            program: "kiln registry serve".to_owned(),
+            source,
+        })?;
+    let (send, receive) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Nobody listens once the address is known; reading on keeps the pipe from filling up.
+                let _ = send.send(line);
+            }
+        });
+    }
+    while let Ok(line) = receive.recv_timeout(Duration::from_secs(20)) {
+        if let Some(address) = address_in(&line)
+            && await_answer(&mut child, &address)
+        {
+            return Ok((child, address));
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    let mut said = String::new();
+    // What it said is only decoration of the error.
+    let _ = talk.rewind().and_then(|()| talk.read_to_string(&mut said));
+    Err(TestkitError::Program {
+        program: "kiln registry serve".to_owned(),
+        status: "no address on standard output".to_owned(),
+        stderr: said,
+    })
+}
+
 /// The first `127.0.0.1:port` in a line.
 fn address_in(line: &str) -> Option<String> {
     let start = line.find("127.0.0.1:")?;
-    let address: String = line[start..].chars().take_while(|one| one.is_ascii_digit() || ".:".contains(*one)).collect();
+    let address: String = line[start..]
+        .chars()
+        .take_while(|one| one.is_ascii_digit() || ".:".contains(*one))
+        .collect();
     Some(address.trim_end_matches(['.', ':']).to_owned())
 }
 
@@ -83,7 +98,10 @@ mod tests {
 
     #[test]
     fn the_address_is_found_in_a_line() {
-        assert_eq!(address_in("listening on http://127.0.0.1:4711/"), Some("127.0.0.1:4711".to_owned()));
+        assert_eq!(
+            address_in("listening on http://127.0.0.1:4711/"),
+            Some("127.0.0.1:4711".to_owned())
+        );
         assert_eq!(address_in("127.0.0.1:80"), Some("127.0.0.1:80".to_owned()));
         assert_eq!(address_in("nothing here"), None);
     }

@@ -32,14 +32,14 @@ pub use debian::Debian;
 pub use docker_registry::{Access, DockerRegistry};
 pub use error::TestkitError;
 pub use fault_proxy::{Fault, FaultProxy, Rule};
-pub use fixture::{Fixture, Outcome};
+pub use fixture::{Fixture, Outcome, registries_toml};
 pub use http::{Request, Response, exchange};
 pub use http_server::HttpServer;
 pub use image_layout::{ImageLayout, Tree};
 pub use kiln_binary::kiln_binary;
-pub use kiln_registry::KilnRegistry;
+pub use kiln_registry::{KilnRegistry, await_address};
 pub use ordinary_user::{OrdinaryUser, SubordinateIds};
-pub use program::{Program, cache_directory, on_path, skip_unless_root};
+pub use program::{Program, cache_directory, is_running, on_path, skip_unless_root};
 pub use static_registry::StaticRegistry;
 
 /// What an end-to-end test returns.

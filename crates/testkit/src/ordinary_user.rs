@@ -53,7 +53,11 @@ impl OrdinaryUser {
                 remedy: format!("`id {flag}` printed `{}`", text.trim()),
             })
         };
-        let user = Self { uid: id("-u")?, gid: id("-g")?, name };
+        let user = Self {
+            uid: id("-u")?,
+            gid: id("-g")?,
+            name,
+        };
         let granted = fs::read_to_string("/etc/subuid").unwrap_or_default();
         let has_range = granted.lines().any(|line| line.starts_with(&format!("{}:", user.name)));
         if has_range == (subordinate == SubordinateIds::Granted) {
@@ -78,12 +82,19 @@ impl OrdinaryUser {
     /// Makes the user the owner of a directory and everything in it.
     pub fn own(&self, directory: &Path) -> Result<(), TestkitError> {
         let owner = format!("{}:{}", self.uid, self.gid);
-        Program::new("chown").args(["-R".as_ref(), owner.as_ref(), directory.as_os_str()]).succeed().map(drop)
+        Program::new("chown")
+            .args(["-R".as_ref(), owner.as_ref(), directory.as_os_str()])
+            .succeed()
+            .map(drop)
     }
 
     /// Makes `command` run as this user, with no group but the user's own.
     pub fn assume(&self, command: &mut Command) {
-        command.uid(self.uid).gid(self.gid).env("USER", &self.name).env("LOGNAME", &self.name);
+        command
+            .uid(self.uid)
+            .gid(self.gid)
+            .env("USER", &self.name)
+            .env("LOGNAME", &self.name);
     }
 }
 

@@ -25,7 +25,12 @@ impl Program {
     /// A program found on the path, without arguments so far.
     pub fn new(name: impl AsRef<OsStr>) -> Self {
         let line = name.as_ref().to_string_lossy().into_owned();
-        Self { command: Command::new(name), line, limit: Duration::from_secs(180), input: Vec::new() }
+        Self {
+            command: Command::new(name),
+            line,
+            limit: Duration::from_secs(180),
+            input: Vec::new(),
+        }
     }
 
     /// Adds arguments.
@@ -76,7 +81,10 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|source| TestkitError::Start { program: self.line.clone(), source })?;
+            .map_err(|source| TestkitError::Start {
+                program: self.line.clone(),
+                source,
+            })?;
         let stdout = drain(child.stdout.take());
         let stderr = drain(child.stderr.take());
         if let Some(mut stdin) = child.stdin.take() {
@@ -85,7 +93,10 @@ impl Program {
             thread::spawn(move || std::io::Write::write_all(&mut stdin, &input));
         }
         let status = loop {
-            let ended = child.try_wait().map_err(|source| TestkitError::Start { program: self.line.clone(), source })?;
+            let ended = child.try_wait().map_err(|source| TestkitError::Start {
+                program: self.line.clone(),
+                source,
+            })?;
             if let Some(status) = ended {
                 break status;
             }
@@ -166,7 +177,10 @@ pub fn skip_unless_root(test: &str) -> bool {
     let root = fs::read_to_string("/proc/self/status")
         .unwrap_or_default()
         .lines()
-        .find_map(|line| line.strip_prefix("Uid:").map(|ids| ids.split_whitespace().nth(1) == Some("0")))
+        .find_map(|line| {
+            line.strip_prefix("Uid:")
+                .map(|ids| ids.split_whitespace().nth(1) == Some("0"))
+        })
         .unwrap_or(false);
     if !root {
         report_skip(test, "needs root");
@@ -174,18 +188,40 @@ pub fn skip_unless_root(test: &str) -> bool {
     !root
 }
 
+/// Whether a process runs whose arguments, joined by spaces, are exactly `line`.
+pub fn is_running(line: &str) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .any(|arguments| {
+            let words: Vec<_> = arguments
+                .split(|&byte| byte == 0)
+                .map(String::from_utf8_lossy)
+                .collect();
+            words.join(" ").trim_end() == line
+        })
+}
+
 /// Prints the line by which a skipped test names its reason.
 pub(crate) fn report_skip(test: &str, reason: &str) {
     // The harness captures standard error for each test and shows it; a failed write leaves nothing to do.
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {test}: {reason}\n").as_bytes());
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("skipped: {test}: {reason}\n").as_bytes(),
+    );
 }
 
 /// A directory that outlives one run: inside cargo's target directory when the running program lies there, else in the
 /// system's temporary directory.
 pub fn cache_directory() -> Result<PathBuf, TestkitError> {
     let program = env::current_exe().map_err(TestkitError::file("find", "the running program"))?;
-    let target = program.ancestors().filter(|directory| directory.join("CACHEDIR.TAG").is_file()).last();
-    let directory = target.map_or_else(env::temp_dir, Path::to_path_buf).join("kiln-testkit");
+    let target = program
+        .ancestors()
+        .filter(|directory| directory.join("CACHEDIR.TAG").is_file())
+        .last();
+    let directory = target
+        .map_or_else(env::temp_dir, Path::to_path_buf)
+        .join("kiln-testkit");
     fs::create_dir_all(&directory).map_err(TestkitError::file("create", &directory))?;
     Ok(directory)
 }
@@ -196,14 +232,21 @@ mod tests {
 
     #[test]
     fn a_program_that_hangs_is_killed_and_says_so() {
-        let error = Program::new("sleep").args(["60"]).limit(Duration::from_millis(100)).run();
-        let message = error.expect_err("a sleep of a minute cannot end in a tenth of a second").to_string();
+        let error = Program::new("sleep")
+            .args(["60"])
+            .limit(Duration::from_millis(100))
+            .run();
+        let message = error
+            .expect_err("a sleep of a minute cannot end in a tenth of a second")
+            .to_string();
         assert!(message.contains("killed after 0 s"), "{message}");
     }
 
     #[test]
     fn the_end_of_the_talk_is_in_the_error() {
-        let error = Program::new("sh").args(["-c", "echo no such thing >&2; exit 3"]).succeed();
+        let error = Program::new("sh")
+            .args(["-c", "echo no such thing >&2; exit 3"])
+            .succeed();
         let message = error.expect_err("the shell exits with 3").to_string();
         assert!(message.contains("exit code 3"), "{message}");
         assert!(message.contains("no such thing"), "{message}");

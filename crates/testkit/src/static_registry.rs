@@ -49,12 +49,16 @@ fn answer(layout: &ImageLayout, request: &Request) -> Response {
     if path == "/v2/" || path == "/v2" {
         return Response::with_body(200, "application/json", "{}");
     }
-    let Some(rest) = path.strip_prefix("/v2/") else { return failure(404, "NOT_FOUND", "no such page") };
+    let Some(rest) = path.strip_prefix("/v2/") else {
+        return failure(404, "NOT_FOUND", "no such page");
+    };
     if let Some((repository, reference)) = rest.rsplit_once("/manifests/") {
         let digest = if reference.contains(':') {
             Some(reference.to_owned())
         } else {
-            layout.find(&format!("{repository}:{reference}")).and_then(|found| found["digest"].as_str().map(str::to_owned))
+            layout
+                .find(&format!("{repository}:{reference}"))
+                .and_then(|found| found["digest"].as_str().map(str::to_owned))
         };
         let found = digest.and_then(|digest| layout.blob(&digest).map(|bytes| (digest, bytes)));
         return match found {
@@ -75,8 +79,15 @@ fn answer(layout: &ImageLayout, request: &Request) -> Response {
     if let Some(repository) = rest.strip_suffix("/tags/list") {
         let prefix = format!("{repository}:");
         let references = layout.references().unwrap_or_default();
-        let tags: Vec<&str> = references.iter().filter_map(|reference| reference.strip_prefix(&prefix)).collect();
-        return Response::with_body(200, "application/json", json!({"name": repository, "tags": tags}).to_string());
+        let tags: Vec<&str> = references
+            .iter()
+            .filter_map(|reference| reference.strip_prefix(&prefix))
+            .collect();
+        return Response::with_body(
+            200,
+            "application/json",
+            json!({"name": repository, "tags": tags}).to_string(),
+        );
     }
     failure(404, "NOT_FOUND", "no such page")
 }
@@ -126,7 +137,11 @@ mod tests {
             &Request::new("GET", &format!("/v2/library/a/blobs/{digest}")).with_header("Range", "bytes=5-"),
         )?;
         assert_eq!((part.status, &part.body[..]), (206, &whole.body[5..]));
-        assert!(registry.requests().contains(&"GET /v2/library/a/manifests/1".to_owned()));
+        assert!(
+            registry
+                .requests()
+                .contains(&"GET /v2/library/a/manifests/1".to_owned())
+        );
         Ok(())
     }
 }

@@ -1,1 +1,49 @@
-fn main() {}
+//! The commands that a developer of Kiln needs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask conformance`.
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod conformance;
+mod demo;
+mod error;
+mod system;
+mod talk;
+mod test;
+
+use std::env;
+use std::process::ExitCode;
+
+use error::XtaskError;
+use talk::{explain, say};
+
+const USAGE: &str = "\
+Usage: cargo xtask <COMMAND>
+
+  demo                       build examples/hello for three platforms, push it to a registry on loopback, run it on each
+  test [FILTER…]             install what the tests need, build everything, run the corpora and every test
+  conformance [CORPUS…] [--dir DIR] [--json FILE] [--check] [-v]
+                             how many cases of each corpus hold
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let (command, rest) = match words.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &words[..]),
+    };
+    let outcome = match command {
+        "demo" => demo::run(rest),
+        "test" => test::run(rest),
+        "conformance" => conformance::run(rest),
+        "help" | "-h" | "--help" => {
+            say(USAGE.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        other => Err(XtaskError::Usage {
+            text: format!("there is no command `{other}`\n\n{USAGE}"),
+        }),
+    };
+    outcome.unwrap_or_else(|error| {
+        explain(&error);
+        ExitCode::FAILURE
+    })
+}

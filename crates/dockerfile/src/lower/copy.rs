@@ -1,0 +1,203 @@
+//! COPY and ADD.
+
+use kiln_graph::{CopyAction, FileAction, FileOp, HttpSource, Op, Owner, VertexId, VertexMeta};
+
+use crate::diagnostic::SyntaxError;
+use crate::expand::Expander;
+use crate::instruction::{Copy, Instruction};
+use crate::lower::run::workdir_of;
+use crate::lower::stage::{Builder, FileOrigin};
+use crate::lower::{Lowerer, history, workdir};
+use crate::path_pattern;
+
+impl Lowerer<'_> {
+    /// False: an image that it copies from is not resolved yet.
+    pub(super) fn copy(&mut self, builder: &mut Builder, copy: &Copy, instruction: &Instruction) -> Result<bool, SyntaxError> {
+        let expander = self.expander();
+        let text = |builder: &Builder, text: &String| builder.expanded(expander, text).map(|expanded| expanded.text);
+        let option = |builder: &Builder, value: &Option<String>| value.as_ref().map(|value| text(builder, value)).transpose();
+        let sources: Vec<String> = copy.sources.iter().map(|source| text(builder, source)).collect::<Result<_, _>>()?;
+        let written_destination = text(builder, &copy.destination)?;
+        let destination = destination(&workdir_of(builder), &written_destination);
+        let chown = option(builder, &copy.chown)?;
+        let chmod = option(builder, &copy.chmod)?;
+        let exclude: Vec<String> = copy.exclude.iter().map(|pattern| text(builder, pattern)).collect::<Result<_, _>>()?;
+        if let Some(mode) = &chmod {
+            check_mode(mode)?;
+        }
+        let several = sources.len() + copy.heredocs.len() > 1;
+        if several && !destination.ends_with('/') && !written_destination.ends_with("/.") {
+            let name = if copy.add { "ADD" } else { "COPY" };
+            let message = format!("When using {name} with more than one source file, the destination must be a directory and end with a /");
+            return Err(SyntaxError::new(message));
+        }
+        let base = if copy.link { self.scratch() } else { builder.vertex.clone() };
+        let mut inputs = vec![base];
+        let mut actions = Vec::new();
+        let owner = chown.clone().map(|text| Owner { text });
+        for source in &sources {
+            let remote = copy.add && (source.starts_with("http://") || source.starts_with("https://"));
+            if copy.add && is_git(source) {
+                let error = SyntaxError::new("ADD of a git repository is not supported yet");
+                return Err(error.hint("clone it beforehand, or with git in a RUN"));
+            }
+            let vertex = if remote {
+                let checksum = option(builder, &copy.checksum)?;
+                let checksum = checksum.map(|text| text.parse()).transpose();
+                let checksum = checksum.map_err(|error| SyntaxError::new(format!("failed to parse checksum: {error}")))?;
+                self.http(source, checksum)
+            } else {
+                if copy.checksum.is_some() {
+                    return Err(SyntaxError::new("checksum can't be specified for local files"));
+                }
+                match self.source(builder, copy, instruction)? {
+                    FileOrigin::Vertex(vertex) => vertex,
+                    FileOrigin::Pending => return Ok(false),
+                }
+            };
+            let input = position(&mut inputs, vertex);
+            let (path, written) = if remote { (file_name(source), source.clone()) } else { (relative(source), source.clone()) };
+            let default_mode = (remote && chmod.is_none() && copy.unpack != Some(true)).then(|| "0600".to_owned());
+            actions.push(FileAction::Copy(CopyAction {
+                input,
+                source: path,
+                destination: destination.clone(),
+                owner: owner.clone(),
+                chmod: chmod.clone().or(default_mode),
+                wildcard: !remote,
+                allow_empty: true,
+                unpack: copy.add && copy.unpack.unwrap_or(!remote),
+                unpack_required: false,
+                parents: copy.parents,
+                exclude: exclude.clone(),
+                follow_links: true,
+                written,
+            }));
+        }
+        for heredoc in &copy.heredocs {
+            let content = if heredoc.expand {
+                let expander = Expander { raw_quotes: true, skip_quotes: true, ..expander };
+                builder.expanded(expander, &heredoc.content)?.text
+            } else {
+                heredoc.content.clone()
+            };
+            actions.push(FileAction::MakeFile {
+                destination: destination.clone(),
+                name: heredoc.name.clone(),
+                content,
+                chmod: chmod.clone(),
+                owner: owner.clone(),
+            });
+        }
+        let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
+        let copied = self.graph.add(Op::File(FileOp { actions }), inputs, meta.clone());
+        builder.vertex = if copy.link {
+            self.graph.add(Op::Merge, vec![builder.vertex.clone(), copied], VertexMeta { name: format!("link {}", meta.name), ..meta })
+        } else {
+            copied
+        };
+        let text = created_by(copy, &sources, chown.as_deref(), chmod.as_deref(), &written_destination);
+        history::add_layer(&mut builder.config, text, self.request.time);
+        Ok(true)
+    }
+
+    fn source(&mut self, builder: &Builder, copy: &Copy, instruction: &Instruction) -> Result<FileOrigin, SyntaxError> {
+        match &copy.from {
+            None => Ok(FileOrigin::Vertex(self.local("context", self.request.ignore.clone()))),
+            Some(name) => {
+                let name = builder.expanded(self.expander(), name)?.text;
+                self.origin(builder, &name, instruction.lines, &instruction.original)
+            }
+        }
+    }
+
+    pub(super) fn scratch(&mut self) -> VertexId {
+        self.graph.add(Op::Scratch, vec![], VertexMeta { name: "FROM scratch".into(), ..VertexMeta::default() })
+    }
+
+    pub(super) fn http(&mut self, url: &str, checksum: Option<kiln_oci::Digest>) -> VertexId {
+        let source = HttpSource { url: url.to_owned(), checksum, filename: file_name(url) };
+        let meta = VertexMeta { name: url.to_owned(), slot: format!("http {url}"), ..VertexMeta::default() };
+        self.graph.add(Op::Http(source), vec![], meta)
+    }
+}
+
+/// The position of an input, added if it is not there. The base is never shared with a source.
+fn position(inputs: &mut Vec<VertexId>, vertex: VertexId) -> usize {
+    if let Some(found) = inputs.iter().skip(1).position(|known| *known == vertex) {
+        return found + 1;
+    }
+    inputs.push(vertex);
+    inputs.len() - 1
+}
+
+/// Absolute, cleaned, with a slash at the end where it was written so.
+fn destination(directory: &str, written: &str) -> String {
+    let path = workdir(directory, written);
+    let last = written.rsplit('/').next().unwrap_or_default();
+    let is_directory = written.is_empty() || last.is_empty() || last == "." || last == "..";
+    if is_directory && !path.ends_with('/') { format!("{path}/") } else { path }
+}
+
+/// A source as a path relative to its root.
+fn relative(source: &str) -> String {
+    if source.contains("/./") || source.starts_with("./") && source.contains("/./") {
+        return source.trim_start_matches('/').to_owned();
+    }
+    path_pattern::clean(&format!("/{source}")).trim_start_matches('/').to_owned()
+}
+
+/// The name that a URL's file has.
+fn file_name(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+    match path.split_once('/').and_then(|(_, path)| path.rsplit('/').next()) {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => "download".to_owned(),
+    }
+}
+
+fn is_git(source: &str) -> bool {
+    source.starts_with("git://")
+        || source.starts_with("git@")
+        || source.starts_with("ssh://")
+        || (source.starts_with("http") && source.split(['#', '?']).next().is_some_and(|url| url.ends_with(".git")))
+}
+
+/// Octal modes are checked before anything runs.
+fn check_mode(mode: &str) -> Result<(), SyntaxError> {
+    let invalid = || SyntaxError::new(format!("invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"));
+    if mode.starts_with(|first: char| first.is_ascii_digit()) {
+        return match u32::from_str_radix(mode, 8) {
+            Ok(bits) if bits <= 0o7777 => Ok(()),
+            _ => Err(invalid()),
+        };
+    }
+    if mode.contains(['+', '-', '=']) { Ok(()) } else { Err(invalid()) }
+}
+
+fn created_by(copy: &Copy, sources: &[String], chown: Option<&str>, chmod: Option<&str>, destination: &str) -> String {
+    let mut text = String::from(if copy.add { "ADD" } else { "COPY" });
+    if let Some(chown) = chown {
+        text.push_str(&format!(" --chown={chown}"));
+    }
+    if let Some(chmod) = chmod {
+        text.push_str(&format!(" --chmod={chmod}"));
+    }
+    if copy.link {
+        text.push_str(" --link");
+    }
+    if copy.parents {
+        text.push_str(" --parents");
+    }
+    for pattern in &copy.exclude {
+        text.push_str(&format!(" --exclude={pattern}"));
+    }
+    for source in sources.iter().cloned().chain(copy.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.name))) {
+        text.push(' ');
+        text.push_str(&source);
+    }
+    text.push(' ');
+    text.push_str(destination);
+    text
+}

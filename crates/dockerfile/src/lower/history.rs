@@ -1,0 +1,82 @@
+//! The lines of an image's history, as the peers write them.
+
+use kiln_oci::{History, ImageConfig};
+
+/// Marks lines that a builder of this language wrote.
+const SUFFIX: &str = " # buildkit";
+
+/// Adds a line. `layer`: the instruction makes one.
+pub(super) fn add(config: &mut ImageConfig, text: String, layer: bool, time: i64) {
+    config.history.push(History {
+        created: Some(timestamp(time)),
+        created_by: Some(text),
+        author: config.author.clone().filter(|author| !author.is_empty()),
+        comment: Some("kiln".into()),
+        empty_layer: !layer,
+    });
+}
+
+/// Adds a line of an instruction that writes files.
+pub(super) fn add_layer(config: &mut ImageConfig, text: String, time: i64) {
+    add(config, text + SUFFIX, true, time);
+}
+
+/// Go's `%q` of a list of strings.
+pub(super) fn quoted_list(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+/// Go's `time.Duration`.
+pub(super) fn duration(nanoseconds: i64) -> String {
+    if nanoseconds == 0 {
+        return "0s".into();
+    }
+    let seconds = nanoseconds as f64 / 1e9;
+    if nanoseconds < 1_000_000_000 {
+        return format!("{}ms", nanoseconds as f64 / 1e6);
+    }
+    let (hours, minutes) = ((seconds / 3600.0) as i64, (seconds / 60.0) as i64 % 60);
+    let rest = seconds - (hours * 3600 + minutes * 60) as f64;
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, minutes) => format!("{minutes}m{rest}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
+    }
+}
+
+/// RFC 3339 in UTC, whole seconds.
+pub(super) fn timestamp(time: i64) -> String {
+    let (days, second) = (time.div_euclid(86_400), time.rem_euclid(86_400));
+    // Days since 0000-03-01, in eras of 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
+        assert_eq!(timestamp(1_673_364_896), "2023-01-10T15:34:56Z");
+        assert_eq!(timestamp(1_709_208_000), "2024-02-29T12:00:00Z");
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        assert_eq!(duration(0), "0s");
+        assert_eq!(duration(5_000_000_000), "5s");
+        assert_eq!(duration(90_000_000_000), "1m30s");
+        assert_eq!(duration(500_000_000), "500ms");
+        assert_eq!(duration(3_600_000_000_000), "1h0m0s");
+    }
+}

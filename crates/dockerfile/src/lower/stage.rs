@@ -1,0 +1,383 @@
+//! One stage: its base, then its instructions in order.
+
+use std::collections::BTreeSet;
+
+use kiln_graph::{ImageOrigin, LocalSource, Op, SourceLines, VertexId, VertexMeta};
+use kiln_oci::{ImageConfig, Platform, Reference};
+
+use crate::Lines;
+use crate::diagnostic::SyntaxError;
+use crate::expand::{Expanded, Expander};
+use crate::instruction::{Instruction, Kind, parse_onbuild};
+use crate::lower::args::GlobalArgs;
+use crate::lower::{Env, Lowerer, history, set};
+use crate::plan::{NamedContext, Need, NoCache};
+use crate::suggestion::nearest;
+
+/// A stage that is lowered.
+#[derive(Debug, Clone)]
+pub(super) struct Lowered {
+    pub(super) vertex: VertexId,
+    pub(super) config: ImageConfig,
+    pub(super) platform: Platform,
+}
+
+/// A stage that is being lowered.
+pub(super) struct Builder {
+    pub(super) number: usize,
+    /// The platform that the image is for, which the stage's own may differ from.
+    pub(super) target_platform: Platform,
+    pub(super) platform: Platform,
+    pub(super) vertex: VertexId,
+    pub(super) config: ImageConfig,
+    /// Declared arguments with their values, in order; None is unset.
+    pub(super) args: Vec<(String, Option<String>)>,
+    pub(super) globals: GlobalArgs,
+    pub(super) steps: (usize, usize),
+    pub(super) ignore_cache: bool,
+    pub(super) cmd_set: bool,
+    /// Whether the root is still empty, so that a relative path has nothing to be relative to.
+    pub(super) lines: Lines,
+}
+
+/// What an instruction takes files from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FileOrigin {
+    Vertex(VertexId),
+    /// An image that it needs is not resolved yet.
+    Pending,
+}
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Lowerer<'_> {
+    /// Lowers a stage for a target platform. None: an image that it needs is not resolved yet.
+    pub(super) fn stage(&mut self, number: usize, target: &Platform) -> Result<Option<Lowered>, SyntaxError> {
+        let key = (number, target.clone());
+        if let Some(known) = self.stages.get(&key) {
+            return Ok(known.clone());
+        }
+        let stage = &self.dockerfile.stages[number];
+        if self.in_progress.contains(&number) {
+            let name = stage.from.name.clone().unwrap_or_else(|| number.to_string());
+            return Err(SyntaxError::new(format!("circular dependency detected on stage: {name}")).at(stage.lines));
+        }
+        self.in_progress.push(number);
+        let lowered = self.lower_stage(number, target).map_err(|error| error.at(stage.lines));
+        self.in_progress.pop();
+        let lowered = lowered?;
+        self.stages.insert(key, lowered.clone());
+        Ok(lowered)
+    }
+
+    fn lower_stage(&mut self, number: usize, target: &Platform) -> Result<Option<Lowered>, SyntaxError> {
+        let stage = &self.dockerfile.stages[number];
+        let globals = self.global_args(target)?;
+        let expand = |text: &str, what: &str| -> Result<String, SyntaxError> {
+            let expanded = Expander::new(self.dockerfile.escape.character()).expand(text, &|name: &str| globals.value(name));
+            let text_of = expanded.map_err(|error| SyntaxError::new(error.to_string()))?.text;
+            if text_of.is_empty() && what == "base name" {
+                return Err(SyntaxError::new(format!("base name ({text}) should not be blank")).hint("give the argument a default before FROM"));
+            }
+            Ok(text_of)
+        };
+        let platform = match &stage.from.platform {
+            None => target.clone(),
+            Some(text) => {
+                let text = expand(text, "platform")?;
+                let parsed = text.parse();
+                parsed.map_err(|error| SyntaxError::new(format!("failed to parse platform {text}: {error}")))?
+            }
+        };
+        let base = expand(&stage.from.base, "base name")?;
+        let Some((vertex, mut config, from_image, platform)) = self.base(&base, number, target, platform)? else {
+            return Ok(None);
+        };
+        config.created = Some(history::timestamp(self.request.time));
+        let name = stage.from.name.clone();
+        let ignore_cache = match &self.request.no_cache {
+            NoCache::No => false,
+            NoCache::All => true,
+            NoCache::Stages(stages) => name.as_ref().is_some_and(|name| stages.contains(name)) || stages.contains(&number.to_string()),
+        };
+        let triggers = if from_image { std::mem::take(&mut config.config.on_build) } else { Vec::new() };
+        let count = 1 + stage.instructions.iter().filter(|instruction| makes_vertex(&instruction.kind)).count() + triggers.len();
+        let mut builder = Builder {
+            number,
+            target_platform: target.clone(),
+            platform,
+            vertex,
+            config,
+            args: Vec::new(),
+            globals,
+            steps: (1, count),
+            ignore_cache,
+            cmd_set: false,
+            lines: stage.lines,
+        };
+        for trigger in triggers {
+            let mut instruction = parse_onbuild(&trigger).map_err(|error| SyntaxError::new(format!("ONBUILD trigger `{trigger}` of the base image: {error}")))?;
+            instruction.lines = stage.lines;
+            if !self.instruction(&mut builder, &instruction)? {
+                return Ok(None);
+            }
+        }
+        for instruction in &stage.instructions {
+            let done = self.instruction(&mut builder, instruction).map_err(|error| error.at(instruction.lines))?;
+            if !done {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Lowered { vertex: builder.vertex, config: builder.config, platform: builder.platform }))
+    }
+
+    /// The root that a stage begins with: a named context, an earlier stage, nothing, or an image. Whether it is
+    /// an image, and the platform that holds from here.
+    fn base(
+        &mut self,
+        base: &str,
+        number: usize,
+        target: &Platform,
+        platform: Platform,
+    ) -> Result<Option<(VertexId, ImageConfig, bool, Platform)>, SyntaxError> {
+        let stage = &self.dockerfile.stages[number];
+        if let Some(context) = self.context(base, &platform).cloned() {
+            return match context {
+                NamedContext::Image(reference) => self.image(&reference, &ImageOrigin::Registry, &platform, stage.lines, &stage.original),
+                NamedContext::Layout { path, reference } => {
+                    self.image(&reference, &ImageOrigin::Layout(path), &platform, stage.lines, &stage.original)
+                }
+                NamedContext::Local { .. } | NamedContext::Http(_) | NamedContext::Git(_) => {
+                    // Files alone: an image without a configuration.
+                    let vertex = self.context_root(base, &context, &platform)?;
+                    Ok(Some((vertex, empty_config(&platform), false, platform)))
+                }
+            };
+        }
+        if let Some(earlier) = self.dockerfile.stage(base, number).filter(|_| base.parse::<usize>().is_err()) {
+            return Ok(self.stage(earlier, target)?.map(|lowered| {
+                let on_build = lowered.config.config.on_build.is_empty();
+                (lowered.vertex, lowered.config, !on_build, lowered.platform)
+            }));
+        }
+        if base == "scratch" {
+            let vertex = self.graph.add(Op::Scratch, vec![], VertexMeta { name: "FROM scratch".into(), ..VertexMeta::default() });
+            return Ok(Some((vertex, empty_config(&platform), false, platform)));
+        }
+        let reference = Reference::parse_normalized(base).map_err(|error| {
+            SyntaxError::new(format!("failed to parse stage name {base:?}: {error}"))
+        })?;
+        self.image(&reference.tagged_latest(), &ImageOrigin::Registry, &platform, stage.lines, &stage.original)
+    }
+
+    fn image(
+        &mut self,
+        reference: &Reference,
+        origin: &ImageOrigin,
+        platform: &Platform,
+        lines: Lines,
+        text: &str,
+    ) -> Result<Option<(VertexId, ImageConfig, bool, Platform)>, SyntaxError> {
+        let Some(image) = self.resolved.find(reference, origin, platform) else {
+            let need = Need {
+                reference: reference.clone(),
+                platform: platform.clone(),
+                origin: origin.clone(),
+                lines,
+                text: text.to_owned(),
+            };
+            if !self.needs.contains(&need) {
+                self.needs.push(need);
+            }
+            return Ok(None);
+        };
+        let meta = VertexMeta {
+            name: format!("FROM {reference}"),
+            platform: Some(platform.clone()),
+            lines: Some(self.source_lines(lines)),
+            ..VertexMeta::default()
+        };
+        let mut config = image.config.clone();
+        // What other tools wrote beside the standard's fields belongs to their image, not to this one.
+        config.other.clear();
+        let vertex = self.graph.add(Op::Image(image.source.clone()), vec![], meta);
+        if config.architecture.is_empty() {
+            (config.architecture, config.os) = (platform.architecture.clone(), platform.os.clone());
+        }
+        if config.config.env.iter().all(|variable| !variable.starts_with("PATH=")) && config.config.env.is_empty() {
+            config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        // A base of an older variant of the processor does not change what is built for.
+        Ok(Some((vertex, config, true, platform.clone())))
+    }
+
+    /// The named context of a name: for the platform alone, or for all.
+    pub(super) fn context(&self, name: &str, platform: &Platform) -> Option<&NamedContext> {
+        let contexts = &self.request.contexts;
+        let find = |name: &str| contexts.get(&format!("{name}::{platform}")).or_else(|| contexts.get(name));
+        let lower = name.to_lowercase();
+        let full = || Reference::parse_normalized(name).ok().map(|reference| reference.tagged_latest());
+        find(&lower).or_else(|| {
+            let wanted = full()?;
+            let same = |key: &String| Reference::parse_normalized(key).is_ok_and(|reference| reference.tagged_latest() == wanted);
+            contexts.iter().find(|(key, _)| same(key)).map(|(_, context)| context)
+        })
+    }
+
+    fn context_root(&mut self, name: &str, context: &NamedContext, platform: &Platform) -> Result<VertexId, SyntaxError> {
+        let files = self.files_of_context(name, context, platform)?;
+        let scratch = self.graph.add(Op::Scratch, vec![], VertexMeta { name: "FROM scratch".into(), ..VertexMeta::default() });
+        let action = kiln_graph::FileAction::Copy(kiln_graph::CopyAction {
+            input: 1,
+            source: String::new(),
+            destination: "/".into(),
+            owner: None,
+            chmod: None,
+            wildcard: false,
+            allow_empty: true,
+            unpack: false,
+            unpack_required: false,
+            parents: false,
+            exclude: Vec::new(),
+            follow_links: true,
+            written: name.to_owned(),
+        });
+        let meta = VertexMeta { name: format!("FROM {name}"), slot: format!("context {name}"), ..VertexMeta::default() };
+        Ok(self.graph.add(Op::File(kiln_graph::FileOp { actions: vec![action] }), vec![scratch, files], meta))
+    }
+
+    fn files_of_context(&mut self, name: &str, context: &NamedContext, platform: &Platform) -> Result<VertexId, SyntaxError> {
+        match context {
+            NamedContext::Local { ignore } => Ok(self.local(name, ignore.clone())),
+            NamedContext::Http(url) => Ok(self.http(url, None)),
+            NamedContext::Git(git) => {
+                let meta = VertexMeta { name: format!("git {}", git.remote), ..VertexMeta::default() };
+                Ok(self.graph.add(Op::Git(git.clone()), vec![], meta))
+            }
+            NamedContext::Image(_) | NamedContext::Layout { .. } => {
+                Err(SyntaxError::new(format!("context {name} is an image for {platform}")))
+            }
+        }
+    }
+
+    pub(super) fn local(&mut self, name: &str, ignore: Vec<String>) -> VertexId {
+        let meta = VertexMeta { name: format!("context {name}"), ..VertexMeta::default() };
+        self.graph.add(Op::Local(LocalSource { name: name.to_owned(), ignore }), vec![], meta)
+    }
+
+    /// What `--from` names: an earlier stage, a named context, or an image.
+    pub(super) fn origin(&mut self, builder: &Builder, name: &str, lines: Lines, text: &str) -> Result<FileOrigin, SyntaxError> {
+        let platform = builder.platform.clone();
+        if let Some(context) = self.context(name, &platform).cloned() {
+            let image = match &context {
+                NamedContext::Image(reference) => self.image(reference, &ImageOrigin::Registry, &platform, lines, text)?,
+                NamedContext::Layout { path, reference } => self.image(reference, &ImageOrigin::Layout(path.clone()), &platform, lines, text)?,
+                files => return self.files_of_context(name, files, &platform).map(FileOrigin::Vertex),
+            };
+            return Ok(image.map_or(FileOrigin::Pending, |(vertex, ..)| FileOrigin::Vertex(vertex)));
+        }
+        let all = self.dockerfile.stages.len();
+        if let Some(stage) = self.dockerfile.stage(name, all) {
+            if stage >= builder.number {
+                let what = if stage == builder.number { "its own stage" } else { "a later stage" };
+                let error = SyntaxError::new(format!("invalid from flag value {name}: it names {what}"));
+                return Err(error.hint("a stage can copy from the stages before it"));
+            }
+            let target = builder.target_platform.clone();
+            return Ok(self.stage(stage, &target)?.map_or(FileOrigin::Pending, |lowered| FileOrigin::Vertex(lowered.vertex)));
+        }
+        if name.parse::<usize>().is_ok() {
+            let error = SyntaxError::new(format!("invalid from flag value {name}: there is no stage of this number"));
+            return Err(error.hint(format!("this Dockerfile has stages 0 to {}", all - 1)));
+        }
+        if let Some(meant) = nearest(name, self.dockerfile.stage_names()) {
+            let names: Vec<&str> = self.dockerfile.stage_names().collect();
+            let error = SyntaxError::new(format!("stage {name:?} could not be found (did you mean {meant}?)"));
+            return Err(error.hint(format!("the stages of this Dockerfile are: {}", names.join(", "))));
+        }
+        let reference = Reference::parse_normalized(name)
+            .map_err(|error| SyntaxError::new(format!("invalid from flag value {name}: {error}")))?;
+        let image = self.image(&reference.tagged_latest(), &ImageOrigin::Registry, &platform, lines, text)?;
+        Ok(image.map_or(FileOrigin::Pending, |(vertex, ..)| FileOrigin::Vertex(vertex)))
+    }
+
+    pub(super) fn source_lines(&self, lines: Lines) -> SourceLines {
+        SourceLines { file: self.request.file.clone(), start: lines.start, end: lines.end }
+    }
+
+    /// What is said about the vertex of an instruction.
+    pub(super) fn meta(&self, builder: &mut Builder, name: String, lines: Lines) -> VertexMeta {
+        builder.steps.0 += 1;
+        let stage = &self.dockerfile.stages[builder.number];
+        let stage_name = stage.from.name.clone().unwrap_or_else(|| format!("stage-{}", builder.number));
+        VertexMeta {
+            slot: format!("{} {stage_name} {} {}", self.request.file.display(), builder.steps.0, builder.platform),
+            name,
+            stage: Some(stage_name),
+            step: Some(builder.steps),
+            platform: Some(builder.platform.clone()),
+            targets: BTreeSet::from([builder.target_platform.clone()]),
+            lines: Some(self.source_lines(lines)),
+            ignore_cache: builder.ignore_cache,
+        }
+    }
+
+    /// Carries out one instruction. False: an image that it needs is not resolved yet.
+    fn instruction(&mut self, builder: &mut Builder, instruction: &Instruction) -> Result<bool, SyntaxError> {
+        builder.lines = instruction.lines;
+        match &instruction.kind {
+            Kind::Run(run) => self.run(builder, run, instruction),
+            Kind::Copy(copy) => self.copy(builder, copy, instruction),
+            Kind::Workdir(path) => self.workdir(builder, path, instruction).map(|()| true),
+            Kind::From(_) => Err(SyntaxError::new("FROM cannot stand inside a stage")),
+            other => self.configure(builder, other).map(|()| true),
+        }
+    }
+
+    pub(super) fn expander(&self) -> Expander {
+        Expander::new(self.dockerfile.escape.character())
+    }
+}
+
+impl Builder {
+    /// The variables that words are expanded with: ENV, and what ARG declared before.
+    pub(super) fn env(&self) -> Env {
+        let mut env = Env::new();
+        for (name, value) in &self.args {
+            if let Some(value) = value {
+                set(&mut env, name, value);
+            }
+        }
+        // ENV always wins over ARG.
+        for (name, value) in self.config_env() {
+            set(&mut env, &name, &value);
+        }
+        env
+    }
+
+    pub(super) fn config_env(&self) -> Env {
+        let split = |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.config.config.env.iter().filter_map(split).collect()
+    }
+
+    pub(super) fn expanded(&self, expander: Expander, text: &str) -> Result<Expanded, SyntaxError> {
+        let env = self.env();
+        expander.expand(text, env.as_slice()).map_err(|error| SyntaxError::new(error.to_string()))
+    }
+}
+
+fn makes_vertex(kind: &Kind) -> bool {
+    matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_))
+}
+
+fn empty_config(platform: &Platform) -> ImageConfig {
+    let mut config = ImageConfig {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: Some(platform.variant.clone()).filter(|variant| !variant.is_empty()),
+        ..ImageConfig::default()
+    };
+    config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    config.config.working_dir = "/".into();
+    config
+}

@@ -1,0 +1,137 @@
+//! What a build asks for, and what must be resolved before it can be lowered.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use kiln_graph::{GitSource, ImageOrigin, ImageSource, NetworkMode};
+use kiln_oci::{ImageConfig, Platform, Reference};
+use serde::{Deserialize, Serialize};
+
+use crate::Lines;
+
+/// What is asked of a Dockerfile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanRequest {
+    /// The platforms to build for. At least one.
+    pub platforms: Vec<Platform>,
+    /// The platform of the machine that builds.
+    pub build_platform: Platform,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// Named contexts by name, perhaps with `::platform`.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// `--no-cache` and `--no-cache-filter`.
+    pub no_cache: NoCache,
+    /// `--network`: of steps that do not say.
+    pub network: NetworkMode,
+    /// `--add-host`: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Host name of steps; empty is the default.
+    pub hostname: String,
+    /// `--shm-size`.
+    pub shm_size: Option<u64>,
+    /// `--ulimit`.
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
+    /// The request's time in seconds since the epoch.
+    pub time: i64,
+    /// Ignore patterns of the build context.
+    pub ignore: Vec<String>,
+    /// The Dockerfile's path, for messages.
+    pub file: PathBuf,
+    /// `--allow network.host`.
+    pub allow_host_network: bool,
+    /// `--allow security.insecure`.
+    pub allow_insecure: bool,
+}
+
+/// What a named context is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamedContext {
+    /// A directory; the worker knows where.
+    Local {
+        /// Its ignore patterns.
+        ignore: Vec<String>,
+    },
+    /// An image in a registry.
+    Image(Reference),
+    /// An image in an OCI layout.
+    Layout {
+        /// The directory.
+        path: PathBuf,
+        /// Which image.
+        reference: Reference,
+    },
+    /// A file from a URL.
+    Http(String),
+    /// A git repository.
+    Git(GitSource),
+}
+
+/// Which steps run whatever is in the cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoCache {
+    /// None.
+    #[default]
+    No,
+    /// All.
+    All,
+    /// Those of the named stages.
+    Stages(BTreeSet<String>),
+}
+
+/// An image that must be resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The image.
+    pub reference: Reference,
+    /// For which platform.
+    pub platform: Platform,
+    /// Where it is.
+    pub origin: ImageOrigin,
+    /// The instruction that asks for it.
+    pub lines: Lines,
+    /// That instruction as it was written.
+    pub text: String,
+}
+
+/// What an image resolved to.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// Its layers.
+    pub source: ImageSource,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// The images that are resolved so far.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    images: HashMap<(String, Platform), ResolvedImage>,
+}
+
+impl Resolved {
+    /// Adds what a need resolved to.
+    pub fn insert(&mut self, need: &Need, image: ResolvedImage) {
+        self.images.insert((key(&need.reference, &need.origin), need.platform.clone()), image);
+    }
+
+    /// What an image resolved to.
+    pub fn find(&self, reference: &Reference, origin: &ImageOrigin, platform: &Platform) -> Option<&ResolvedImage> {
+        self.images.get(&(key(reference, origin), platform.clone()))
+    }
+}
+
+fn key(reference: &Reference, origin: &ImageOrigin) -> String {
+    match origin {
+        ImageOrigin::Registry => reference.to_string(),
+        ImageOrigin::Layout(path) => format!("{}#{reference}", path.display()),
+    }
+}

@@ -1,0 +1,191 @@
+//! What runs again and what does not. Every step here leaves a random name, so that a step that ran twice shows.
+
+use std::fs;
+
+use kiln_testkit::{Fixture, TestResult};
+
+const TOKEN: &str = "cat /proc/sys/kernel/random/uuid";
+
+fn read(fixture: &Fixture, path: &str) -> std::io::Result<String> {
+    fs::read_to_string(fixture.directory().join(path))
+}
+
+#[test]
+fn a_second_build_runs_nothing() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    let dockerfile = format!("FROM alpine:3.20\nCOPY file /\nRUN {TOKEN} > /token\nRUN {TOKEN} > /other\n");
+    fixture.context("app", &[("Dockerfile", &dockerfile), ("file", "1")])?;
+    for out in ["first", "second"] {
+        let platforms = "linux/amd64,linux/arm64";
+        fixture
+            .kiln(["build", "--platform", platforms, "-o", out, "app"])
+            .run()?
+            .assert_success();
+    }
+    for platform in ["linux_amd64", "linux_arm64"] {
+        for file in ["token", "other"] {
+            let (first, second) = (format!("first/{platform}/{file}"), format!("second/{platform}/{file}"));
+            assert_eq!(read(&fixture, &first)?, read(&fixture, &second)?, "{platform} {file}");
+        }
+    }
+    let (amd64, arm64) = (
+        read(&fixture, "first/linux_amd64/token")?,
+        read(&fixture, "first/linux_arm64/token")?,
+    );
+    assert_ne!(amd64, arm64, "a step of the target platform runs for each");
+    Ok(())
+}
+
+#[test]
+fn a_stage_on_the_build_platform_runs_once() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    let dockerfile = format!(
+        "FROM --platform=$BUILDPLATFORM busybox AS build\nRUN {TOKEN} > /token && uname -m > /machine\n\
+         FROM busybox\nCOPY --from=build /token /machine /\n"
+    );
+    fixture.context("app", &[("Dockerfile", &dockerfile)])?;
+    fixture
+        .kiln(["build", "--platform", "linux/amd64,linux/arm64", "-o", "out", "app"])
+        .run()?
+        .assert_success();
+    assert_eq!(
+        read(&fixture, "out/linux_amd64/token")?,
+        read(&fixture, "out/linux_arm64/token")?
+    );
+    assert_eq!(
+        read(&fixture, "out/linux_arm64/machine")?,
+        read(&fixture, "out/linux_amd64/machine")?
+    );
+    Ok(())
+}
+
+#[test]
+fn a_changed_file_runs_what_follows_and_nothing_before() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    let dockerfile =
+        format!("FROM busybox\nRUN {TOKEN} > /before\nCOPY source /source\nRUN {TOKEN} > /after\nCOPY last /last\n");
+    let context = |source: &str| {
+        fixture.context(
+            "app",
+            &[
+                ("Dockerfile", &dockerfile),
+                ("source", source),
+                ("last", "z"),
+                ("unused", source),
+            ],
+        )
+    };
+    context("1")?;
+    fixture.kiln(["build", "-o", "one", "app"]).run()?.assert_success();
+    context("2")?;
+    fixture.kiln(["build", "-o", "two", "app"]).run()?.assert_success();
+    assert_eq!(read(&fixture, "one/before")?, read(&fixture, "two/before")?);
+    assert_ne!(read(&fixture, "one/after")?, read(&fixture, "two/after")?);
+    assert_eq!(read(&fixture, "two/source")?, "2");
+    // Back to the first content: nothing runs, because the content is the key and not the time of the file.
+    context("1")?;
+    fixture.kiln(["build", "-o", "three", "app"]).run()?.assert_success();
+    assert_eq!(read(&fixture, "one/after")?, read(&fixture, "three/after")?);
+    Ok(())
+}
+
+#[test]
+fn an_argument_changes_what_uses_it() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    let dockerfile = format!("FROM busybox\nRUN {TOKEN} > /before\nARG VERSION\nRUN {TOKEN} > /after\n");
+    fixture.context("app", &[("Dockerfile", &dockerfile)])?;
+    for (out, version) in [("one", "VERSION=1"), ("two", "VERSION=2"), ("again", "VERSION=1")] {
+        fixture
+            .kiln(["build", "--build-arg", version, "-o", out, "app"])
+            .run()?
+            .assert_success();
+    }
+    assert_eq!(read(&fixture, "one/before")?, read(&fixture, "two/before")?);
+    assert_ne!(read(&fixture, "one/after")?, read(&fixture, "two/after")?);
+    assert_eq!(read(&fixture, "one/after")?, read(&fixture, "again/after")?);
+    Ok(())
+}
+
+#[test]
+fn without_the_cache_everything_runs() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    fixture.context(
+        "app",
+        &[("Dockerfile", &format!("FROM busybox\nRUN {TOKEN} > /token\n"))],
+    )?;
+    fixture.kiln(["build", "-o", "one", "app"]).run()?.assert_success();
+    fixture
+        .kiln(["build", "--no-cache", "-o", "two", "app"])
+        .run()?
+        .assert_success();
+    assert_ne!(read(&fixture, "one/token")?, read(&fixture, "two/token")?);
+    Ok(())
+}
+
+#[test]
+fn layers_of_a_base_image_are_fetched_once() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    fixture.context("app", &[("Dockerfile", "FROM busybox\nRUN true\n")])?;
+    fixture
+        .kiln(["build", "-o", "type=cacheonly", "app"])
+        .run()?
+        .assert_success();
+    let blobs = |fixture: &Fixture| {
+        fixture
+            .base_image_requests()
+            .iter()
+            .filter(|line| line.starts_with("GET") && line.contains("/blobs/"))
+            .count()
+    };
+    let first = blobs(&fixture);
+    assert!(
+        first >= 2,
+        "the configuration and the layer: {:?}",
+        fixture.base_image_requests()
+    );
+    fixture.context("app", &[("Dockerfile", "FROM busybox\nRUN echo another step\n")])?;
+    fixture
+        .kiln(["build", "-o", "type=cacheonly", "app"])
+        .run()?
+        .assert_success();
+    assert_eq!(blobs(&fixture), first, "{:?}", fixture.base_image_requests());
+    Ok(())
+}
+
+#[test]
+fn the_same_files_give_the_same_digest_in_another_store() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    let dockerfile = "FROM busybox\nCOPY --chown=5:6 tree /tree\nCOPY run.sh /usr/local/bin/run\n";
+    let mut digests = Vec::new();
+    for round in ["one", "two"] {
+        // The same content in another directory, written at another time.
+        let context = fixture.context(
+            round,
+            &[
+                ("Dockerfile", dockerfile),
+                ("tree/a/b", "1"),
+                ("tree/c", "2"),
+                ("run.sh", "#!/bin/sh\n"),
+            ],
+        )?;
+        fixture.set_state(fixture.directory().join(format!("state-{round}")));
+        let iid = format!("{round}.iid");
+        let platforms = [
+            "--platform",
+            "linux/amd64,linux/arm64",
+            "-o",
+            "type=image,name=example.test/app:1",
+        ];
+        fixture
+            .kiln(["build", "--iidfile", &iid])
+            .args(platforms)
+            .args([context])
+            .run()?
+            .assert_success();
+        digests.push(read(&fixture, &iid)?);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    assert!(digests[0].starts_with("sha256:"), "{digests:?}");
+    assert_eq!(digests[0], digests[1]);
+    Ok(())
+}
