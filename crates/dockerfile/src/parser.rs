@@ -29,15 +29,18 @@ pub fn parse(text: &str) -> Result<(Tree, Vec<Diagnostic>), SyntaxError> {
     let mut comments = Vec::new();
     while let Some((line, start)) = parser.next_line()? {
         let left = line.trim_start_matches(is_blank);
+        let known = parser.directives.found.len();
         parser.directives.read(left.trim_end_matches(['\n', '\r']), start)?;
         if let Some(comment) = left.strip_prefix('#') {
-            comments.push(comment.trim().to_owned());
+            match comment.trim() {
+                // As the peers have it: an empty comment parts what stands above from the instruction, an empty line does not.
+                "" => comments.clear(),
+                comment if parser.directives.found.len() == known => comments.push(comment.to_owned()),
+                _directive => {}
+            }
             continue;
         }
         let Some(joined) = parser.join(left, start)? else {
-            if left.trim().is_empty() {
-                comments.clear();
-            }
             continue;
         };
         let mut node = new_node(&joined, parser.directives.escape).map_err(|error| error.at(parser.since(start)))?;

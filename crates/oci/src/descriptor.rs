@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Digest, MediaType, Platform};
 
@@ -26,7 +26,7 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
     /// The content itself, base64, if embedded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "base64_text")]
     pub data: Option<String>,
     /// What the content runs on, for entries of an image index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,5 +60,35 @@ impl Descriptor {
     pub fn with_platform(mut self, platform: Platform) -> Descriptor {
         self.platform = Some(platform);
         self
+    }
+}
+
+/// Reads text that must be padded base64 of the standard alphabet (RFC 4648, section 4).
+fn base64_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let valid = text.as_deref().is_none_or(|text| {
+        let data = text.trim_end_matches('=');
+        let letters = data.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
+        letters && text.len().is_multiple_of(4) && text.len() - data.len() <= 2
+    });
+    if valid { Ok(text) } else { Err(serde::de::Error::custom("`data` is not base64")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_descriptors_are_checked() {
+        let digest = Digest::sha256(b"x");
+        let read = |media_type: &str, data: &str| {
+            let text = format!(r#"{{"mediaType": "{media_type}", "size": 1, "digest": "{digest}", "data": "{data}"}}"#);
+            serde_json::from_str::<Descriptor>(&text)
+        };
+        assert!(read("text/plain", "eA==").is_ok());
+        assert!(read("application/vnd.oci.image.layer.v1.tar+gzip", "").is_ok());
+        for (media_type, data) in [("text/plain", "eA"), ("text/plain", "e==="), ("text", ""), ("/plain", ""), ("a/.b", "")] {
+            assert!(read(media_type, data).is_err(), "{media_type} {data}");
+        }
     }
 }

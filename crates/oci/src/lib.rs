@@ -5,6 +5,9 @@
 //! that came from elsewhere keeps its own bytes beside its parsed form ([`Document`]), because its digest is
 //! the digest of those bytes and of no others.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
 pub mod config;
 pub mod descriptor;
 pub mod digest;

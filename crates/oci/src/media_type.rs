@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A media type, kept as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct MediaType(std::borrow::Cow<'static, str>);
 
@@ -101,6 +101,25 @@ impl MediaType {
             _ => None,
         }
     }
+}
+
+impl<'de> Deserialize<'de> for MediaType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MediaType, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let valid = text.split_once('/').is_some_and(|(kind, name)| is_restricted_name(kind) && is_restricted_name(name));
+        if valid {
+            Ok(MediaType::new(text))
+        } else {
+            Err(serde::de::Error::custom(format!("`{text}` is no media type")))
+        }
+    }
+}
+
+/// Half of a media type (RFC 6838, section 4.2): at most 127 characters, the first a letter or digit.
+fn is_restricted_name(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+    first && text.len() <= 127 && text.bytes().all(allowed)
 }
 
 impl fmt::Display for MediaType {

@@ -1,5 +1,6 @@
 //! Platforms: `os/arch[/variant]`, as containerd's platforms library reads and normalises them.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
@@ -100,9 +101,15 @@ const ARCHITECTURES: [&str; 27] = [
 impl FromStr for Platform {
     type Err = PlatformError;
 
-    /// Reads what people write: `linux/arm64`, `arm64`, `linux/arm/v7`, `linux`.
+    /// Reads what people write: `linux/arm64`, `arm64`, `linux/arm/v7`, `linux`. The operating system may carry a
+    /// version and features: `windows(10.0.17763+win32k)/amd64`; `%` escapes what would end them.
     fn from_str(text: &str) -> Result<Platform, PlatformError> {
         let format = || PlatformError::Format(text.to_owned());
+        if let Some((os, qualifiers, rest)) = qualified(text) {
+            let (os_version, os_features) = parse_qualifiers(qualifiers).ok_or_else(format)?;
+            let platform: Platform = format!("{os}{rest}").parse().map_err(|_| format())?;
+            return Ok(Platform { os_version, os_features, ..platform });
+        }
         let word = |part: &&str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_.-".contains(letter));
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(word) {
@@ -129,6 +136,50 @@ impl FromStr for Platform {
             _ => Err(format()),
         }
     }
+}
+
+/// `os(qualifiers)rest` in its three parts.
+fn qualified(text: &str) -> Option<(&str, &str, &str)> {
+    let (os, behind) = text.split_once('(')?;
+    let (qualifiers, rest) = behind.split_once(')')?;
+    Some((os, qualifiers, rest))
+}
+
+/// `version+feature+feature`, any of them absent. None: not of this form.
+fn parse_qualifiers(text: &str) -> Option<(String, Vec<String>)> {
+    let mut parts = text.split('+').map(unescaped);
+    let version = parts.next()??;
+    let features = parts.map(|feature| feature.filter(|feature| !feature.is_empty())).collect::<Option<Vec<String>>>()?;
+    Some((version, features))
+}
+
+/// Percent escapes resolved. None: a letter that may not stand here, or a malformed escape.
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        match first {
+            b'%' => {
+                let digits = std::str::from_utf8(behind.get(..2)?).ok()?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest = &behind[2..];
+            }
+            letter if letter.is_ascii_alphanumeric() || b"_.-".contains(&letter) => {
+                bytes.push(letter);
+                rest = behind;
+            }
+            _ => return None,
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn escaped(text: &str) -> String {
+    let letter = |byte: u8| match byte {
+        plain if plain.is_ascii_alphanumeric() || b"_.-".contains(&plain) => char::from(plain).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(letter).collect()
 }
 
 fn normal_os(os: &str) -> String {
@@ -182,17 +233,40 @@ impl PlatformMatcher {
         self.rank(platform).is_some()
     }
 
-    fn rank(&self, platform: &Platform) -> Option<usize> {
+    /// The smaller, the better: first what the processor prefers, then what uses most of the wanted features.
+    fn rank(&self, platform: &Platform) -> Option<(usize, Reverse<usize>)> {
         let platform = platform.clone().normalized();
-        self.accepted.iter().position(|accepted| {
-            (&accepted.os, &accepted.architecture, &accepted.variant) == (&platform.os, &platform.architecture, &platform.variant)
-        })
+        let position = self.accepted.iter().position(|accepted| {
+            let same = (&accepted.os, &accepted.architecture, &accepted.variant)
+                == (&platform.os, &platform.architecture, &platform.variant);
+            same && offers_features(accepted, &platform) && offers_version(accepted, &platform)
+        })?;
+        Some((position, Reverse(platform.os_features.len())))
     }
+}
+
+/// Whether every feature that an image needs is wanted. Windows images name features that every Windows has.
+fn offers_features(wanted: &Platform, image: &Platform) -> bool {
+    image.os == "windows" || image.os_features.iter().all(|feature| wanted.os_features.contains(feature))
+}
+
+/// Windows images run on their own build of Windows: the first three numbers of the version.
+fn offers_version(wanted: &Platform, image: &Platform) -> bool {
+    let open = wanted.os != "windows" || wanted.os_version.is_empty() || image.os_version.is_empty();
+    let build = |version: &str| version.split('.').take(3).map(str::to_owned).collect::<Vec<String>>();
+    open || build(&wanted.os_version) == build(&image.os_version)
 }
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        f.write_str(&self.os)?;
+        if !self.os_version.is_empty() || !self.os_features.is_empty() {
+            let mut features = self.os_features.clone();
+            features.sort();
+            let features: String = features.iter().map(|feature| format!("+{}", escaped(feature))).collect();
+            write!(f, "({}{features})", escaped(&self.os_version))?;
+        }
+        write!(f, "/{}", self.architecture)?;
         if !self.variant.is_empty() {
             write!(f, "/{}", self.variant)?;
         }
@@ -220,9 +294,22 @@ mod tests {
             assert_eq!(text.parse::<Platform>().expect(text).to_string(), expected);
         }
         assert_eq!("arm64".parse::<Platform>().expect("an architecture").architecture, "arm64");
-        for bad in ["", "linux/", "a/b/c/d", "nonsense", "li nux/amd64"] {
+        for bad in ["", "linux/", "a/b/c/d", "nonsense", "li nux/amd64", "linux(+)/amd64", "linux(%4)/amd64", "linux(a/amd64"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn versions_and_features_of_the_system_are_kept() {
+        let text = "windows(10.0.17763%2Bbuild.42+win32k)/amd64";
+        let platform: Platform = text.parse().expect(text);
+        assert_eq!(platform.os_version, "10.0.17763+build.42");
+        assert_eq!(platform.os_features, ["win32k"]);
+        assert_eq!(platform.to_string(), text);
+        let matcher = PlatformMatcher::only(&"windows(10.0.17763.1)/amd64".parse().expect("valid"));
+        assert!(matcher.accepts(&"windows(10.0.17763.99)/amd64".parse().expect("valid")));
+        assert!(!matcher.accepts(&"windows(10.0.20348.1)/amd64".parse().expect("valid")));
+        assert!(!PlatformMatcher::only(&Platform::linux("amd64", "")).accepts(&"linux(+gpu)/amd64".parse().expect("valid")));
     }
 
     #[test]

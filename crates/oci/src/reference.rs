@@ -13,7 +13,7 @@ use crate::Digest;
 /// The registry that a name without a domain belongs to.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
 
-/// Longest name (domain and path) in characters.
+/// Longest path in characters; the domain does not count.
 const MAX_NAME: usize = 255;
 
 /// A normalised reference.
@@ -117,7 +117,7 @@ impl Reference {
             }
             Some(text) => Some(text.parse().map_err(ReferenceError::Digest)?),
         };
-        if path.len() + domain.len() + 1 > MAX_NAME {
+        if path.len() > MAX_NAME {
             return Err(ReferenceError::TooLong);
         }
         Ok(Reference { domain: domain.to_owned(), path: path.to_owned(), tag: tag.map(str::to_owned), digest })
@@ -178,7 +178,11 @@ impl Reference {
     pub fn familiar(&self) -> String {
         let text = self.to_string();
         match text.strip_prefix("docker.io/") {
-            Some(rest) => rest.strip_prefix("library/").unwrap_or(rest).to_owned(),
+            Some(rest) => match rest.strip_prefix("library/") {
+                // A deeper path keeps its first part: without it, it would be another user's.
+                Some(official) if !official.contains('/') => official.to_owned(),
+                _ => rest.to_owned(),
+            },
             None => text,
         }
     }

@@ -36,6 +36,11 @@ impl LayerId {
         LayerId(format!("built-{}", random_token()).into())
     }
 
+    /// The identity of a layer that a recipe decides: whoever follows it gets the same layer.
+    pub fn of_recipe(recipe: &Digest) -> LayerId {
+        LayerId(format!("recipe-{}", recipe.hex()).into())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -6,7 +6,10 @@
 //! when the case cannot be driven or its behaviour is not wanted; a skipped case is never counted as held.
 
 mod dockerfile_integration;
+mod dockerfile_syntax;
 mod known_failures;
+mod oci;
+mod tables;
 
 use std::path::Path;
 
@@ -84,11 +87,25 @@ pub struct Corpus {
     pub drive: fn(&Path) -> CorpusResult,
 }
 
+impl Corpus {
+    const fn new(name: &'static str, drive: fn(&Path) -> CorpusResult) -> Self {
+        Self { name, drive }
+    }
+}
+
 /// Every corpus that the code can serve, in the order in which they are reported.
-pub const CORPORA: &[Corpus] = &[Corpus {
-    name: "dockerfile-integration",
-    drive: dockerfile_integration::drive,
-}];
+pub const CORPORA: &[Corpus] = &[
+    Corpus::new("dockerfile-parser", dockerfile_syntax::dockerfile_parser),
+    Corpus::new("dockerfile-shell", dockerfile_syntax::dockerfile_shell),
+    Corpus::new("dockerignore", dockerfile_syntax::dockerignore),
+    Corpus::new("dockerfile-instructions", dockerfile_syntax::dockerfile_instructions),
+    Corpus::new("image-reference", oci::image_reference),
+    Corpus::new("platforms", oci::platforms),
+    Corpus::new("digest", oci::digest),
+    Corpus::new("oci-image-spec", oci::oci_image_spec),
+    Corpus::new("realworld", dockerfile_syntax::realworld),
+    Corpus::new("dockerfile-integration", dockerfile_integration::drive),
+];
 
 /// The corpus called `name`.
 pub fn corpus(name: &str) -> Option<&'static Corpus> {

@@ -274,8 +274,8 @@ impl Fixture {
         Ok(None)
     }
 
-    /// Registries whose stored tokens and credentials must not leak in are kept out by the environment alone.
-    fn dress(&self, command: &mut Command) {
+    /// Gives `command` the environment and the directory of this world, with nothing of the caller's but the path.
+    pub fn dress(&self, command: &mut Command) {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let directory = self.directory();
         command

@@ -79,11 +79,11 @@ fn plan_of(directory: &Path) -> Result<Vec<PlannedEntry>, ArchiveError> {
 }
 
 /// The tar stream inside a file, if it is a tar archive, plain or compressed with a method that is known.
-fn decompressed(dir: &Arc<OwnedFd>, path: &[u8]) -> std::io::Result<Option<Box<dyn Read>>> {
+fn decompressed(dir: &Arc<OwnedFd>, path: &[u8]) -> std::io::Result<Option<Box<dyn Read + Send>>> {
     let open = || open_below(dir, path).map(BufReader::new);
     let mut file = open()?;
     let start = file.fill_buf()?;
-    let reader = |file: BufReader<std::fs::File>, method: Method| -> std::io::Result<Box<dyn Read>> {
+    let reader = |file: BufReader<std::fs::File>, method: Method| -> std::io::Result<Box<dyn Read + Send>> {
         Ok(match method {
             Method::Plain => Box::new(file),
             Method::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),

@@ -109,6 +109,21 @@ pub enum WorkerError {
     Panicked(#[source] tokio::task::JoinError),
 }
 
+impl WorkerError {
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            WorkerError::Store(source) => source.is_disk_full(),
+            WorkerError::Registry(source) => source.is_disk_full(),
+            WorkerError::Pack(source) => source.is_disk_full(),
+            WorkerError::Unpack(source) => source.is_disk_full(),
+            WorkerError::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            WorkerError::Plan(kiln_image::plan::PlanError::Io { source, .. }) => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}
+
 /// How a process ended badly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepExit {

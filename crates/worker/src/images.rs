@@ -133,6 +133,11 @@ impl Images {
     async fn resolve(&self, reference: &Reference) -> Result<Descriptor, WorkerError> {
         let name = reference.to_string();
         let remembered = self.store.get_document("resolved", &name)?;
+        if !self.pull
+            && let Some(local) = self.built_here(&name)?
+        {
+            return Ok(local);
+        }
         let remembered: Option<Remembered> = remembered.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         if let Some(remembered) = remembered {
             let fresh = reference.digest().is_some() || (!self.pull && remembered.age() < FRESH);
@@ -149,6 +154,16 @@ impl Images {
             .map_err(|source| ImageError::Broken { what: "descriptor", reference: reference.clone(), source })?;
         self.store.put_document("resolved", &name, &bytes)?;
         Ok(descriptor)
+    }
+
+    /// What a build of this machine gave the name to.
+    fn built_here(&self, name: &str) -> Result<Option<Descriptor>, WorkerError> {
+        let document = self.store.get_document("image", name)?;
+        let descriptor: Option<Descriptor> = document.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        match descriptor {
+            Some(descriptor) if self.store.blob_exists(&descriptor.digest)? => Ok(Some(descriptor)),
+            _ => Ok(None),
+        }
     }
 
     /// A manifest, index or configuration, from the store or the registry.

@@ -10,10 +10,10 @@ use kiln_image::pack::CompressionSetting;
 use kiln_image::plan::LayerPlan;
 use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
-use kiln_oci::{Descriptor, DiffId, Reference};
+use kiln_oci::{Descriptor, DiffId, Digest, Reference};
 use kiln_registry::Client;
 use kiln_store::index::LayerIndex;
-use kiln_store::{LayerBlob, LayerId, LayerRecord, Store};
+use kiln_store::{CacheKey, LayerBlob, LayerId, LayerRecord, Store};
 use tokio::sync::OnceCell;
 
 use crate::WorkerError;
@@ -55,6 +55,7 @@ struct Inner {
     ownership: Ownership,
     /// Times later than this are clamped to it when a step's layer is packed.
     epoch: Option<i64>,
+    compression: CompressionSetting,
     remotes: Mutex<HashMap<LayerId, Remote>>,
     trees: Mutex<HashMap<LayerId, Arc<OnceCell<PathBuf>>>>,
     blobs: Mutex<HashMap<LayerId, Arc<OnceCell<PackedLayer>>>>,
@@ -73,6 +74,8 @@ pub struct LayersSettings {
     pub ownership: Ownership,
     /// Times later than this are clamped to it when a step's layer is packed.
     pub epoch: Option<i64>,
+    /// How layers are compressed.
+    pub compression: CompressionSetting,
 }
 
 impl std::fmt::Debug for LayersSettings {
@@ -84,13 +87,14 @@ impl std::fmt::Debug for LayersSettings {
 impl Layers {
     /// No layers known yet.
     pub fn new(settings: LayersSettings) -> Layers {
-        let LayersSettings { store, client, events, ownership, epoch } = settings;
+        let LayersSettings { store, client, events, ownership, epoch, compression } = settings;
         let inner = Inner {
             store,
             client,
             events,
             ownership,
             epoch,
+            compression,
             remotes: Mutex::default(),
             trees: Mutex::default(),
             blobs: Mutex::default(),
@@ -99,18 +103,21 @@ impl Layers {
     }
 
     /// Makes the layers of an image known: where to fetch what is not here. Nothing is fetched.
-    pub fn learn(&self, image: &ImageSource) -> Vec<LayerId> {
+    pub fn learn(&self, image: &ImageSource) -> Result<Vec<LayerId>, WorkerError> {
         let mut remotes = lock(&self.inner.remotes);
-        let learn = |layer: &ImageLayer| {
+        let mut learn = |layer: &ImageLayer| -> Result<LayerId, WorkerError> {
             let id = LayerId::of_diff(&layer.diff_id);
+            // A record over layers that were never fetched is still good: they can be.
+            let record = LayerRecord { diff_id: Some(layer.diff_id.clone()), remote: true, ..LayerRecord::new(id.clone()) };
+            self.inner.store.put_layer(&record)?;
             remotes.entry(id.clone()).or_insert_with(|| Remote {
                 origin: image.origin.clone(),
                 reference: image.reference.clone(),
                 descriptor: layer.descriptor.clone(),
             });
-            id
+            Ok(id)
         };
-        image.layers.iter().map(learn).collect()
+        image.layers.iter().map(&mut learn).collect()
     }
 
     /// The compressed layer: as it was pulled, or packed now from its tree. Asked for twice, it is made once.
@@ -197,7 +204,7 @@ impl Layers {
     /// Packs a plan to a blob that belongs to a layer.
     pub fn pack(&self, id: &LayerId, plan: &LayerPlan, epoch: Option<i64>) -> Result<PackedLayer, WorkerError> {
         let out = self.inner.store.new_blob()?;
-        let packed = kiln_image::pack::pack_layer(plan, CompressionSetting::default(), epoch, out)?;
+        let packed = kiln_image::pack::pack_layer(plan, self.inner.compression, epoch, out)?;
         let descriptor = Descriptor::new(packed.media_type, packed.digest, packed.size);
         let layer = PackedLayer { diff_id: packed.diff_id, descriptor };
         self.keep_blob(id, &layer, Some(packed.index))?;
@@ -254,7 +261,7 @@ impl Layers {
 
     fn unpack(&self, id: &LayerId, descriptor: &Descriptor) -> Result<PathBuf, WorkerError> {
         let store = &self.inner.store;
-        let _lock = store.lock_layer(id)?;
+        let _lock = store.lock_key(&lock_of(id))?;
         if let Some(tree) = store.tree(id)? {
             return Ok(tree);
         }
@@ -263,7 +270,8 @@ impl Layers {
         let options = UnpackOptions { ownership: self.inner.ownership, ..UnpackOptions::default() };
         let compression = descriptor.media_type.layer_compression().unwrap_or(kiln_oci::Compression::Gzip);
         let unpacked = kiln_image::unpack::unpack_layer(blob, compression, staged.path(), &options)?;
-        if LayerId::of_diff(&unpacked.diff_id) != *id && store.layer(id)?.and_then(|record| record.diff_id).as_ref() != Some(&unpacked.diff_id) {
+        if LayerId::of_diff(&unpacked.diff_id) != *id
+            && store.layer(id)?.and_then(|record| record.diff_id).as_ref() != Some(&unpacked.diff_id) {
             return Err(WorkerError::WrongDiffId { blob: descriptor.digest.clone(), found: unpacked.diff_id });
         }
         store.put_layer_index(id, &unpacked.index)?;
@@ -309,10 +317,45 @@ impl Layers {
         Ok(true)
     }
 
+    /// The image that a blob can be fetched from, if it came from a registry.
+    pub fn origin_of(&self, blob: &Digest) -> Option<Reference> {
+        let remotes = lock(&self.inner.remotes);
+        let remote = remotes.values().find(|remote| remote.descriptor.digest == *blob)?;
+        match remote.origin {
+            ImageOrigin::Registry => remote.reference.parse().ok(),
+            ImageOrigin::Layout(_) => None,
+        }
+    }
+
+    /// Fetches the blob of an image's layer into the store.
+    pub async fn fetch_blob(&self, blob: &Digest) -> Result<(), WorkerError> {
+        let remote = lock(&self.inner.remotes).values().find(|remote| remote.descriptor.digest == *blob).cloned();
+        match remote {
+            Some(remote) => self.fetch(&remote).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a blob of the layer is in the store.
+    pub fn has_blob(&self, id: &LayerId) -> Result<bool, WorkerError> {
+        let record = self.inner.store.layer(id)?;
+        Ok(record.map(|record| self.stored_blob(&record)).transpose()?.flatten().is_some())
+    }
+
+    /// A directory that stays empty.
+    pub fn empty_directory(&self) -> Result<PathBuf, WorkerError> {
+        Ok(self.inner.store.cache_mount("kiln-empty-root")?)
+    }
+
     /// The store below.
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
+}
+
+/// The lock under which a layer's forms are made.
+pub(crate) fn lock_of(id: &LayerId) -> CacheKey {
+    CacheKey(Digest::sha256(format!("layer {id}")))
 }
 
 /// Runs blocking work off the async threads.

@@ -21,7 +21,7 @@ use crate::context::{Context, hash_file};
 use crate::copy::{CopyError, CopyInputs, plan_layer};
 use crate::destination::Destination;
 use crate::exec::ExecSettings;
-use crate::layers::{Layers, blocking};
+use crate::layers::{Layers, blocking, lock_of};
 use crate::source_tree::{Place, SourceError, SourceTree, known_digest};
 use crate::{Wants, WorkerError};
 
@@ -156,7 +156,7 @@ fn make_layer(
 ) -> Result<LayerId, WorkerError> {
     let store = layers.store();
     let id = LayerId::of_recipe(&recipe(&plan, contexts)?);
-    let _lock = store.lock_layer(&id)?;
+    let _lock = store.lock_key(&lock_of(&id))?;
     let known = store.layer(&id)?.is_some();
     let tree = tree || !blob;
     if tree && store.tree(&id)?.is_none() {
@@ -246,7 +246,7 @@ impl Worker for LocalWorker {
         match &vertex.op {
             Op::Scratch => Ok(Source { key: cache_key(vertex, &[]), root: Vec::new().into(), description: "scratch".into() }),
             Op::Image(image) => {
-                let layers = self.settings.layers.learn(image);
+                let layers = self.settings.layers.learn(image)?;
                 let description = match &image.manifest {
                     Some(digest) => format!("{}@{digest}", image.reference),
                     None => image.reference.clone(),

@@ -134,7 +134,11 @@ pub(crate) fn fill(node: &mut Node, rest: &str, escape: Escape) -> Result<(), Sy
             }
             Ok(())
         }
-        _ => Ok(()),
+        _ => {
+            // The peers give an instruction that they do not know one empty argument.
+            node.arguments = vec![String::new()];
+            Ok(())
+        }
     }
 }
 

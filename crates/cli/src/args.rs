@@ -1,0 +1,77 @@
+//! What is typed. The comments on fields are the help texts.
+
+mod build;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use build::BuildArgs;
+pub use run::RunArgs;
+
+/// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build images from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// Run a command in an image, for any platform
+    Run(Box<RunArgs>),
+    /// Show what an image in a registry consists of
+    Inspect(InspectArgs),
+    /// Serve a registry from the local store
+    Registry(RegistryArgs),
+    /// Show what this machine can do, and how to mend what it cannot
+    Doctor(DoctorArgs),
+    /// Show the version
+    Version,
+}
+
+/// `kiln inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The image
+    pub reference: String,
+    /// Print the exact bytes of the manifest or index
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// `kiln registry`.
+#[derive(Debug, Args)]
+pub struct RegistryArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: RegistryCommand,
+}
+
+/// The commands of `kiln registry`.
+#[derive(Debug, Subcommand)]
+pub enum RegistryCommand {
+    /// Serve the distribution API until interrupted; the first line of output is the address
+    Serve {
+        /// Address and port to listen on; port 0 takes a free one
+        #[arg(long, default_value = "127.0.0.1:5000")]
+        addr: std::net::SocketAddr,
+    },
+}
+
+/// `kiln doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Directory with emulators, before all others (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub emulator_dir: Vec<PathBuf>,
+}

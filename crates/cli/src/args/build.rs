@@ -1,0 +1,150 @@
+//! `kiln build`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A live tree on a terminal, lines elsewhere
+    Auto,
+    /// Lines
+    Plain,
+    /// A live tree
+    Tty,
+    /// A JSON object for each event
+    Rawjson,
+    /// Only the digest at the end
+    Quiet,
+}
+
+/// The flags of `docker buildx build`, and a few more.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Directory with the files to copy, or `-` for a Dockerfile or tar archive on standard input
+    #[arg(default_value = ".")]
+    pub context: String,
+    /// Platforms to build for, such as linux/amd64,linux/arm64; `local` is this machine's (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
+    pub platform: Vec<String>,
+    /// Name of the image, such as registry.example.com/app:1.0 (repeatable)
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+    /// The Dockerfile; `-` for standard input [default: Dockerfile in the context]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Value of a build argument, NAME=VALUE, or NAME for the environment's value (repeatable)
+    #[arg(long, value_name = "ARG")]
+    pub build_arg: Vec<String>,
+    /// Stage to build instead of the last one
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Send the image to the registries of its names
+    #[arg(long)]
+    pub push: bool,
+    /// Where the result goes: type=registry|image|oci|docker|local|tar|cacheonly with attributes, or a path (repeatable)
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+    /// Run every step, whatever is in the cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Run every step of a stage, whatever is in the cache (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "STAGE")]
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registries again what the tags of base images point at
+    #[arg(long)]
+    pub pull: bool,
+    /// How progress is shown
+    #[arg(long, value_enum)]
+    pub progress: Option<ProgressMode>,
+    /// Print only the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image's identifier to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Label of the image, NAME=VALUE (repeatable)
+    #[arg(long, value_name = "LABEL")]
+    pub label: Vec<String>,
+    /// Annotation, [manifest|index|manifest-descriptor:]NAME=VALUE (repeatable)
+    #[arg(long, value_name = "ANNOTATION")]
+    pub annotation: Vec<String>,
+    /// Network of steps that do not say: default, none or host
+    #[arg(long, default_value = "default")]
+    pub network: String,
+    /// Line of /etc/hosts of steps, HOST:ADDRESS (repeatable)
+    #[arg(long, value_name = "HOST:IP")]
+    pub add_host: Vec<String>,
+    /// Secret for steps, id=NAME[,src=FILE|env=VARIABLE] (repeatable)
+    #[arg(long)]
+    pub secret: Vec<String>,
+    /// SSH agent or keys for steps, default|ID[=SOCKET|KEY] (repeatable)
+    #[arg(long)]
+    pub ssh: Vec<String>,
+    /// Further named context, NAME=PATH, docker-image://REF, oci-layout://PATH or a URL (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub build_context: Vec<String>,
+    /// Allow what is forbidden by default: network.host, security.insecure (repeatable)
+    #[arg(long, value_delimiter = ',')]
+    pub allow: Vec<String>,
+    /// Size of /dev/shm of steps, such as 128m
+    #[arg(long)]
+    pub shm_size: Option<String>,
+    /// Limit of steps, NAME=SOFT[:HARD] (repeatable)
+    #[arg(long)]
+    pub ulimit: Vec<String>,
+    /// Directory with emulators, before all others (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub emulator_dir: Vec<PathBuf>,
+    /// Steps that run at the same time [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    pub max_parallelism: Option<usize>,
+    /// Stop a step after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout_step: Option<u64>,
+    #[command(flatten)]
+    pub later: LaterArgs,
+}
+
+/// Flags of the peer that are not served yet. Naming one is an error that says so.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Not supported yet")]
+pub struct LaterArgs {
+    /// Load the image into a container store of this machine
+    #[arg(long)]
+    pub load: bool,
+    /// Caches to read
+    #[arg(long)]
+    pub cache_from: Vec<String>,
+    /// Caches to write
+    #[arg(long)]
+    pub cache_to: Vec<String>,
+    /// Attestations
+    #[arg(long)]
+    pub attest: Vec<String>,
+    /// Software bill of materials; `false` is accepted
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// Provenance; `false` is accepted
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Named builder; `default` is accepted
+    #[arg(long)]
+    pub builder: Option<String>,
+    /// Only check the Dockerfile
+    #[arg(long)]
+    pub check: bool,
+    /// Another question to the Dockerfile; `build` is accepted
+    #[arg(long)]
+    pub call: Option<String>,
+    /// Parent control group of steps
+    #[arg(long)]
+    pub cgroup_parent: Option<String>,
+    /// Debug the build
+    #[arg(short = 'D', long, action = ArgAction::SetTrue)]
+    pub debug: bool,
+}

@@ -1,0 +1,103 @@
+//! What is asked of a build: one typed value, made from arguments, environment and files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use kiln_dockerfile::plan::PlanRequest;
+use kiln_image::assemble::Family;
+use kiln_image::pack::CompressionSetting;
+use kiln_oci::Reference;
+
+/// A build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The Dockerfile's text.
+    pub dockerfile: String,
+    /// Everything that decides the graph.
+    pub plan: PlanRequest,
+    /// Directories of the named contexts; the build context is `context`.
+    pub directories: HashMap<String, PathBuf>,
+    /// Names of the image.
+    pub tags: Vec<Reference>,
+    /// Where the result goes. At least one.
+    pub outputs: Vec<Output>,
+    /// Whether tags of base images are asked for again.
+    pub pull: bool,
+    /// `SOURCE_DATE_EPOCH`, if it is given: later times in layers are clamped to it.
+    pub epoch: Option<i64>,
+    /// How layers are compressed.
+    pub compression: CompressionSetting,
+    /// Media types of the image.
+    pub family: Family,
+    /// Annotations by where they go.
+    pub annotations: Annotations,
+}
+
+/// Annotations by where they go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// In each manifest.
+    pub manifest: BTreeMap<String, String>,
+    /// In the index' entries.
+    pub manifest_descriptor: BTreeMap<String, String>,
+    /// In the index.
+    pub index: BTreeMap<String, String>,
+}
+
+/// Where a file or directory goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A path.
+    Path(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// Where a result goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// The local store, and a registry if `push` says so.
+    Image {
+        /// Its names.
+        names: Vec<Reference>,
+        /// Whether it is sent to the registries of its names.
+        push: bool,
+    },
+    /// An OCI layout, as an archive or a directory.
+    Oci {
+        /// Where.
+        destination: Destination,
+        /// An archive, else a directory.
+        archive: bool,
+        /// Its names.
+        names: Vec<Reference>,
+    },
+    /// A Docker archive.
+    Docker {
+        /// Where.
+        destination: Destination,
+        /// Its names.
+        names: Vec<Reference>,
+    },
+    /// The files, in a directory.
+    Local {
+        /// Where.
+        directory: PathBuf,
+        /// Each platform in a directory of its own; None: only if there are several.
+        split: Option<bool>,
+    },
+    /// The files, as a tar stream.
+    Tar {
+        /// Where.
+        destination: Destination,
+    },
+    /// Nothing but the cache.
+    CacheOnly,
+}
+
+impl Output {
+    /// Whether it needs layers as blobs.
+    pub fn is_image(&self) -> bool {
+        matches!(self, Output::Image { .. } | Output::Oci { .. } | Output::Docker { .. })
+    }
+}

@@ -1,0 +1,192 @@
+//! `kiln build`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_graph::EventSink;
+use kiln_oci::Platform;
+use kiln_sandbox::emulator::{EmulatorError, Execution, execution};
+use kiln_worker::exec::ExecSettings;
+use kiln_worker::{ImageError, StepExit, WorkerError};
+
+use crate::args::BuildArgs;
+use crate::build::{BuildError, BuildRequest, BuildResult, Machine};
+use crate::command_error::{CommandError, ErrorKind};
+use crate::environment::Environment;
+use crate::{diagnostic, machine, output, render, settings};
+
+/// Builds, and says what came of it.
+pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandError> {
+    let (request, _files) = settings::build_request(&args, environment)?;
+    let identities = machine::enter_namespace()?;
+    let foreign = request.plan.platforms.iter().any(|platform| execution(platform) == Execution::Emulated)
+        || request.dockerfile.contains("--platform");
+    let emulators = machine::emulators(environment, &args.emulator_dir, foreign);
+    let store = machine::store(environment)?;
+    let client = machine::client(environment)?;
+    let renderer = render::Renderer::start(render::mode(&args, environment), environment);
+    let runtime = machine::runtime()?;
+    let result = runtime.block_on(async {
+        let machine = Machine {
+            store,
+            client,
+            events: renderer.sink() as Arc<dyn EventSink>,
+            cancel: machine::cancel_on_interrupt(),
+            exec: ExecSettings {
+                emulators,
+                resolv_conf: machine::resolv_conf(),
+                timeout: args.timeout_step.map(std::time::Duration::from_secs),
+            },
+            identities,
+            parallelism: args.max_parallelism.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
+        };
+        crate::build::run(&request, &machine).await
+    });
+    // Work that was cancelled has ended by now; what idles need not be waited for.
+    runtime.shutdown_background();
+    renderer.finish(result.is_ok());
+    let result = result.map_err(|error| explain(error, &request))?;
+    report(&args, &request, &result)?;
+    Ok(0)
+}
+
+fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Result<(), CommandError> {
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text).map_err(|error| {
+            let mut command = CommandError::from_error(ErrorKind::Environment, &error);
+            command.messages.insert(0, format!("failed to write `{}`", path.display()));
+            command
+        })
+    };
+    let Some(published) = &result.published else {
+        return Ok(());
+    };
+    let identifier = published.config.as_ref().unwrap_or(&published.descriptor.digest).to_string();
+    if let Some(path) = &args.iidfile {
+        write(path, identifier)?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let names: Vec<String> = published.names.iter().map(ToString::to_string).collect();
+        let mut metadata = serde_json::json!({
+            "containerimage.digest": published.descriptor.digest,
+            "containerimage.descriptor": published.descriptor,
+        });
+        if let Some(config) = &published.config {
+            metadata["containerimage.config.digest"] = serde_json::json!(config);
+        }
+        if !names.is_empty() {
+            metadata["image.name"] = serde_json::json!(names.join(","));
+        }
+        let text = serde_json::to_string_pretty(&metadata).map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
+        write(path, text)?;
+    }
+    let to_stdout = request.outputs.iter().any(|output| {
+        use crate::build::request::Destination::Stdout;
+        use crate::build::Output::{Docker, Oci, Tar};
+        matches!(output, Oci { destination: Stdout, .. } | Docker { destination: Stdout, .. } | Tar { destination: Stdout })
+    });
+    if !to_stdout {
+        output::line(&published.descriptor.digest.to_string());
+    }
+    Ok(())
+}
+
+/// What a person can do about a failed build.
+fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
+    if error.is_disk_full() {
+        return CommandError::from_error(ErrorKind::Environment, &error).hint(machine::DISK_FULL);
+    }
+    match &error {
+        BuildError::Cancelled => CommandError::new(ErrorKind::Interrupted, "interrupted: the steps were stopped"),
+        BuildError::Syntax { file, text, source } => {
+            let place = source.lines.map(|lines| format!(" on line {}", lines.start)).unwrap_or_default();
+            let mut command = CommandError::user(format!("dockerfile parse error{place}: {}", source.message));
+            command.drawing = source.lines.map(|lines| diagnostic::draw(file, text, lines.start, lines.end, ""));
+            command.hints.clone_from(&source.hints);
+            command
+        }
+        BuildError::Base { need, source } => {
+            let mut command = CommandError::from_error(ErrorKind::User, &error);
+            command.drawing = Some(diagnostic::draw(&request.plan.file, &request.dockerfile, need.lines.start, need.lines.end, ""));
+            base_hints(&mut command, source, &need.platform);
+            command
+        }
+        BuildError::Step { vertex, text, source } => {
+            let mut command = CommandError::from_error(ErrorKind::Build, &error);
+            if let Some(lines) = &vertex.meta.lines {
+                command.drawing = Some(diagnostic::draw(&lines.file, text, lines.start, lines.end, ""));
+            }
+            step_hints(&mut command, source);
+            command
+        }
+        BuildError::Push { source, .. } => {
+            let mut command = CommandError::from_error(ErrorKind::Environment, &error);
+            registry_hints(&mut command, source);
+            command
+        }
+        BuildError::Worker(source) => {
+            let mut command = CommandError::from_error(ErrorKind::Environment, &error);
+            step_hints(&mut command, source);
+            command
+        }
+        _ => CommandError::from_error(ErrorKind::Environment, &error),
+    }
+}
+
+fn base_hints(command: &mut CommandError, error: &WorkerError, wanted: &Platform) {
+    match error {
+        WorkerError::Image(ImageError::NoPlatform { available, .. }) => {
+            let names: Vec<String> = available.iter().map(ToString::to_string).collect();
+            command.hints.push(format!("the image has: {}", names.join(", ")));
+            command.hints.push(format!("build without {wanted}, choose another base, or pin the stage with `FROM --platform=…` if its output runs anywhere"));
+        }
+        WorkerError::Image(ImageError::Resolve { source, .. }) | WorkerError::Registry(source) => {
+            command.kind = ErrorKind::Environment;
+            registry_hints(command, source);
+        }
+        _ => {}
+    }
+}
+
+fn registry_hints(command: &mut CommandError, error: &kiln_registry::RegistryError) {
+    use kiln_registry::RegistryError;
+    match error {
+        RegistryError::Unreachable { host, .. } => {
+            command.hints.push(format!("is `{host}` spelt right and reachable from here? Mirrors and plain HTTP are set in registries.toml"));
+        }
+        RegistryError::Denied { host, .. } => {
+            command.hints.push(format!("log in with `docker login {host}`, or check that your account may do this"));
+        }
+        RegistryError::NotFound { .. } => {
+            command.hints.push("check the name and the tag; a private image may need `docker login`".into());
+        }
+        _ => {}
+    }
+}
+
+fn step_hints(command: &mut CommandError, error: &WorkerError) {
+    match error {
+        WorkerError::Exit { exit, log, platform, .. } => {
+            if !log.is_empty() {
+                let shown: Vec<String> = log.iter().map(|line| format!("  | {line}")).collect();
+                let drawing = command.drawing.get_or_insert_default();
+                drawing.push_str(&format!("last output for {platform}:\n{}\n", shown.join("\n")));
+            }
+            if matches!(exit, StepExit::EmulatorDied { .. }) {
+                command.hints.push(format!("the emulator cannot run this program: cross-compile in a stage on $BUILDPLATFORM, or build {platform} on a machine of that kind"));
+            }
+        }
+        WorkerError::Copy { ignored_by: Some(pattern), .. } => {
+            command.hints.push(format!("`{pattern}` is hidden by the ignore file (.dockerignore)"));
+        }
+        WorkerError::Emulator(EmulatorError::NotFound { name, .. }) => {
+            command.hints.push(format!("install a static QEMU (`apt-get install qemu-user-static`), or name the directory of qemu-{name}-static with --emulator-dir"));
+        }
+        WorkerError::Emulator(EmulatorError::NoTable { .. }) => {
+            command.hints.push("use Linux 6.7 or newer, or register the emulator on this machine: `apt-get install qemu-user-static`".into());
+        }
+        WorkerError::Image(_) | WorkerError::Registry(_) => base_hints(command, error, &Platform::default()),
+        WorkerError::Sandbox(_) => command.hints.push("`kiln doctor` shows what this machine allows".into()),
+        _ => {}
+    }
+}

@@ -1,0 +1,396 @@
+//! RUN: a step in a sandbox.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use kiln_graph::{Event, EventSink, ExecOp, LogStream, Mount, MountKind, NetworkMode, SecurityMode, Vertex, VertexId};
+use kiln_image::view::{FollowLast, RootView};
+use kiln_oci::Platform;
+use kiln_sandbox::emulator::{Execution, execution};
+use kiln_sandbox::{Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, RunningStep, Step, StepMount, Stdio};
+use kiln_solver::{Input, Root, StepContext};
+use kiln_store::index::EntryKind;
+use kiln_store::{LayerId, LayerRecord, StagedTree};
+use tokio_util::sync::CancellationToken;
+
+use crate::destination::shown;
+use crate::layers::{Layers, blocking};
+use crate::{StepExit, WorkerError};
+
+/// How steps run on this machine.
+#[derive(Debug, Clone)]
+pub struct ExecSettings {
+    /// Where emulators are.
+    pub emulators: EmulatorSearch,
+    /// The machine's `/etc/resolv.conf`, for steps that have a network.
+    pub resolv_conf: Option<String>,
+    /// Seconds after which a step is stopped; None is never.
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// Bytes of `/dev/shm` unless the request says otherwise: Docker's default.
+const SHM_SIZE: u64 = 64 << 20;
+
+/// Lines of a failing step's output that its error shows.
+const LOG_TAIL: usize = 20;
+
+impl ExecSettings {
+    /// Whether steps of a platform run under an emulator.
+    pub fn is_emulated(&self, platform: &Platform) -> bool {
+        execution(platform) == Execution::Emulated
+    }
+}
+
+/// Runs a step on the root of its first input. The upper directory becomes the new layer's tree as it is.
+pub async fn run(
+    layers: &Layers,
+    settings: &ExecSettings,
+    vertex: &Vertex,
+    exec: &ExecOp,
+    inputs: &[Input],
+    context: &StepContext,
+) -> Result<Root, WorkerError> {
+    let base: Root = match inputs.first() {
+        Some(Input::Root(root)) => root.clone(),
+        _ => Vec::new().into(),
+    };
+    let emulator = settings.emulators.find(&exec.platform)?;
+    let view = layers.view(&base).await?;
+    let prepared = prepare(layers, settings, exec, &base, &view, emulator).await?;
+    let Prepared { step, staged } = prepared;
+    let job = Job {
+        layers: layers.clone(),
+        events: context.events.clone(),
+        cancel: context.cancel.clone(),
+        vertex: vertex.clone(),
+        platform: exec.platform.clone(),
+        timeout: settings.timeout,
+    };
+    let layer = blocking(move || job.run(step, staged)).await?;
+    Ok(base.iter().cloned().chain([layer]).collect())
+}
+
+struct Prepared {
+    step: Step,
+    staged: StagedTree,
+}
+
+async fn prepare(
+    layers: &Layers,
+    settings: &ExecSettings,
+    exec: &ExecOp,
+    base: &Root,
+    view: &RootView,
+    emulator: Option<Emulator>,
+) -> Result<Prepared, WorkerError> {
+    let mut lowers = layers.trees(base).await?;
+    lowers.reverse();
+    let staged = layers.store().stage_tree()?;
+    let passwd = read_file(layers, base, view, b"etc/passwd").await?;
+    let group = read_file(layers, base, view, b"etc/group").await?;
+    let user = kiln_sandbox::user::resolve_user(&exec.user, passwd.as_deref(), group.as_deref()).map_err(WorkerError::User)?;
+    if lowers.is_empty() {
+        // A step on nothing: overlay still wants a lower directory.
+        lowers.push(layers.empty_directory()?);
+    }
+    make_workdir(view, &exec.workdir, staged.path())?;
+    let mut env: Vec<(OsString, OsString)> = Vec::new();
+    for (name, value) in exec.proxy.iter().chain(&exec.env) {
+        env.push((name.into(), value.into()));
+    }
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".into(), user.home.clone().into()));
+    }
+    let mounts = exec.mounts.iter().map(step_mount).collect::<Result<Vec<_>, _>>()?;
+    let network = match exec.network {
+        NetworkMode::None => Network::None,
+        NetworkMode::Default | NetworkMode::Host => Network::Host,
+    };
+    let step = Step {
+        root: RootSource::Overlay { lowers, upper: staged.path().to_owned(), work: staged.work_path().to_owned() },
+        mounts,
+        argv: exec.argv.iter().map(Into::into).collect(),
+        env,
+        cwd: PathBuf::from(&exec.workdir),
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups,
+        hostname: if exec.hostname.is_empty() { "kiln".into() } else { exec.hostname.clone() },
+        hosts: Some(hosts_file(&exec.hostname, &exec.extra_hosts)),
+        resolv_conf: (network == Network::Host).then(|| settings.resolv_conf.clone()).flatten(),
+        network,
+        privileges: match exec.security {
+            SecurityMode::Sandbox => Privileges::Default,
+            SecurityMode::Insecure => Privileges::Insecure,
+        },
+        emulator,
+        shm_size: exec.shm_size.unwrap_or(SHM_SIZE),
+        ulimits: exec.ulimits.iter().map(|(name, (soft, hard))| (name.clone(), *soft, *hard)).collect(),
+        stdio: Stdio::Pipes,
+    };
+    Ok(Prepared { step, staged })
+}
+
+/// What can be mounted so far.
+fn step_mount(mount: &Mount) -> Result<StepMount, WorkerError> {
+    match &mount.kind {
+        MountKind::Tmpfs { size } => Ok(StepMount::Tmpfs { target: PathBuf::from(&mount.target), size: *size, mode: 0o1777 }),
+        other => {
+            let kind = match other {
+                MountKind::Bind { .. } => "bind",
+                MountKind::Cache { .. } => "cache",
+                MountKind::Secret { .. } => "secret",
+                MountKind::Ssh { .. } => "ssh",
+                MountKind::Tmpfs { .. } => "tmpfs",
+            };
+            Err(WorkerError::Unsupported { what: format!("RUN --mount=type={kind}") })
+        }
+    }
+}
+
+/// The working directory is made if the root lacks it, as runtimes do.
+fn make_workdir(view: &RootView, workdir: &str, upper: &Path) -> Result<(), WorkerError> {
+    let missing = matches!(view.lookup(workdir.as_bytes(), FollowLast::Yes), Ok(None));
+    if !missing {
+        return Ok(());
+    }
+    let path = upper.join(workdir.trim_start_matches('/'));
+    std::fs::create_dir_all(&path).map_err(|source| WorkerError::Io { operation: "make", path, source })
+}
+
+/// `/etc/hosts` of a step.
+pub fn hosts_file(hostname: &str, extra: &[(String, String)]) -> String {
+    let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let name = if hostname.is_empty() { "kiln" } else { hostname };
+    text.push_str(&format!("127.0.1.1\t{name}\n"));
+    for (name, address) in extra {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text
+}
+
+/// A small file of a root, if it is there and a file.
+pub async fn read_file(layers: &Layers, root: &Root, view: &RootView, path: &[u8]) -> Result<Option<Vec<u8>>, WorkerError> {
+    const LIMIT: u64 = 4 << 20;
+    let Ok(Some(found)) = view.lookup(path, FollowLast::Yes) else {
+        return Ok(None);
+    };
+    if !matches!(found.entry.kind, EntryKind::File { .. } | EntryKind::Hardlink { .. }) {
+        return Ok(None);
+    }
+    let Some(layer) = root.get(found.layer) else {
+        return Ok(None);
+    };
+    let path = found.path.clone();
+    let directory = layers.open_tree(layer).await?;
+    blocking(move || {
+        let failed = |source| WorkerError::Io { operation: "read", path: PathBuf::from(shown(&path)), source };
+        let mut bytes = Vec::new();
+        let file = kiln_image::plan::open_below(&directory, &path).map_err(failed)?;
+        file.take(LIMIT).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(bytes))
+    })
+    .await
+}
+
+/// One step under way: everything that its thread needs.
+struct Job {
+    layers: Layers,
+    events: Arc<dyn EventSink>,
+    cancel: CancellationToken,
+    vertex: Vertex,
+    platform: Platform,
+    timeout: Option<std::time::Duration>,
+}
+
+impl Job {
+    fn run(self, step: Step, staged: StagedTree) -> Result<LayerId, WorkerError> {
+        if self.cancel.is_cancelled() {
+            return Err(WorkerError::Cancelled);
+        }
+        let mut running = step.spawn().map_err(WorkerError::Sandbox)?;
+        let stop = Stop::watch(&running, self.cancel.clone(), self.timeout);
+        let tail = Arc::new(Mutex::new(Tail::default()));
+        let stderr = running.stderr.take().map(|stream| self.pump(stream, LogStream::Stderr, tail.clone()));
+        let stdout = running.stdout.take().map(|stream| self.pump(stream, LogStream::Stdout, tail.clone()));
+        for reader in stdout.into_iter().chain(stderr) {
+            // A reader that died has told all that it could.
+            let _ = reader.join();
+        }
+        let ended = running.wait();
+        let timed_out = stop.finish();
+        if self.cancel.is_cancelled() {
+            return Err(WorkerError::Cancelled);
+        }
+        let exit = match ended {
+            _ if timed_out => StepExit::TimedOut,
+            Ok(Exit::Code(0)) => return self.commit(staged),
+            Ok(Exit::Code(code)) => StepExit::Code(code),
+            Ok(Exit::Signal(signal)) => StepExit::Signal(signal),
+            Ok(Exit::EmulatorDied { binary, signal }) => StepExit::EmulatorDied { binary, signal },
+            Err(error) => return Err(WorkerError::Sandbox(error)),
+        };
+        let log = std::mem::take(&mut *lock(&tail)).lines();
+        Err(WorkerError::Exit {
+            command: step.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+            exit,
+            log,
+            platform: self.platform,
+            lines: self.vertex.meta.lines.clone(),
+        })
+    }
+
+    /// The upper directory is the layer's tree: no file is touched.
+    fn commit(&self, staged: StagedTree) -> Result<LayerId, WorkerError> {
+        let id = LayerId::random();
+        let index = kiln_image::scan::scan_tree(staged.path())?;
+        let store = self.layers.store();
+        store.put_layer_index(&id, &index)?;
+        staged.commit(&id)?;
+        store.put_layer(&LayerRecord { unpacked_size: index.total_size(), ..LayerRecord::new(id.clone()) })?;
+        Ok(id)
+    }
+
+    fn pump(&self, mut stream: std::fs::File, kind: LogStream, tail: Arc<Mutex<Tail>>) -> std::thread::JoinHandle<()> {
+        let (events, vertex) = (self.events.clone(), self.vertex.id.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 16 << 10];
+            let mut pending = Vec::new();
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                pending.extend_from_slice(&buffer[..count]);
+                let whole = whole_text(&mut pending);
+                send(&events, &vertex, kind, &tail, whole);
+            }
+            let rest = String::from_utf8_lossy(&pending).into_owned();
+            send(&events, &vertex, kind, &tail, rest);
+        })
+    }
+}
+
+fn send(events: &Arc<dyn EventSink>, vertex: &VertexId, stream: LogStream, tail: &Mutex<Tail>, text: String) {
+    if text.is_empty() {
+        return;
+    }
+    lock(tail).add(&text);
+    events.send(Event::StepLog { vertex: vertex.clone(), stream, text });
+}
+
+/// Takes the text so far, but not a character whose last bytes have not come yet.
+fn whole_text(pending: &mut Vec<u8>) -> String {
+    let end = match std::str::from_utf8(pending) {
+        Ok(_) => pending.len(),
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        Err(_) => pending.len(),
+    };
+    let rest = pending.split_off(end);
+    let text = String::from_utf8_lossy(pending).into_owned();
+    *pending = rest;
+    text
+}
+
+/// The last lines of a step's output.
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    open: String,
+}
+
+impl Tail {
+    fn add(&mut self, text: &str) {
+        for piece in text.split_inclusive('\n') {
+            self.open.push_str(piece);
+            if piece.ends_with('\n') {
+                let line = std::mem::take(&mut self.open);
+                self.push(line.trim_end_matches(['\n', '\r']).to_owned());
+            }
+        }
+    }
+
+    fn push(&mut self, line: String) {
+        if self.lines.len() == LOG_TAIL {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    fn lines(mut self) -> Vec<String> {
+        if !self.open.is_empty() {
+            let line = std::mem::take(&mut self.open);
+            self.push(line);
+        }
+        self.lines.into()
+    }
+}
+
+/// Ends a step when the build is cancelled or its time is over.
+struct Stop {
+    done: CancellationToken,
+    thread: Option<std::thread::JoinHandle<bool>>,
+}
+
+impl Stop {
+    fn watch(running: &RunningStep, cancel: CancellationToken, timeout: Option<std::time::Duration>) -> Stop {
+        let handle = running.handle();
+        let done = CancellationToken::new();
+        let finished = done.clone();
+        let runtime = tokio::runtime::Handle::try_current();
+        let thread = runtime.ok().map(|runtime| {
+            std::thread::spawn(move || {
+                runtime.block_on(async {
+                    let late = async {
+                        match timeout {
+                            Some(timeout) => tokio::time::sleep(timeout).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = finished.cancelled() => false,
+                        () = cancel.cancelled() => { handle.kill(); false }
+                        () = late => { handle.kill(); true }
+                    }
+                })
+            })
+        });
+        Stop { done, thread }
+    }
+
+    /// Whether the step took too long.
+    fn finish(self) -> bool {
+        self.done.cancel();
+        self.thread.is_some_and(|thread| thread.join().unwrap_or(false))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_is_never_torn() {
+        let mut pending = "aä".as_bytes()[..2].to_vec();
+        assert_eq!(whole_text(&mut pending), "a");
+        pending.extend_from_slice(&"ä".as_bytes()[1..]);
+        assert_eq!(whole_text(&mut pending), "ä");
+        let mut invalid = vec![b'x', 0xff, b'y'];
+        assert_eq!(whole_text(&mut invalid), "x\u{fffd}y");
+    }
+
+    #[test]
+    fn the_tail_keeps_the_last_lines() {
+        let mut tail = Tail::default();
+        (0..30).for_each(|number| tail.add(&format!("line {number}\n")));
+        tail.add("open");
+        let lines = tail.lines();
+        assert_eq!(lines.len(), LOG_TAIL);
+        assert_eq!(lines.last().map(String::as_str), Some("open"));
+        assert_eq!(lines[0], "line 11");
+    }
+}
