@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use build::BuildArgs;
+pub use build::{BuildArgs, ProgressMode};
 pub use run::RunArgs;
 
 /// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use assemble::BuiltImage;
 pub use error::BuildError;
-pub use publish::{BuildResult, Published};
+pub use publish::BuildResult;
 pub use request::{BuildRequest, Output};
 
 /// What a build uses of this machine.

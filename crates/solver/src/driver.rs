@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kiln_graph::{Event, EventSink, Graph, MissReason, Op, Outcome, Vertex, VertexId};
+use kiln_graph::{Event, Graph, MissReason, Op, Outcome, Vertex, VertexId};
 use kiln_store::{CacheKey, CacheRecord};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

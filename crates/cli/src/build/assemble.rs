@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kiln_dockerfile::lower::{Lowered, Target};
-use kiln_graph::{Event, EventSink, VertexId};
+use kiln_graph::{Event, VertexId};
 use kiln_image::assemble::{PlacedAnnotations, PlatformImage, assemble_image};
 use kiln_oci::Platform;
 use kiln_solver::{Root, Solved};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kiln_graph::{Event, EventSink, Outcome, TransferKind};
+use kiln_graph::{Event, Outcome, TransferKind};
 use kiln_image::assemble::{PlatformImage, assemble_index, index_type};
 use kiln_image::export::{self, FileSource, ImageSet};
 use kiln_oci::{Descriptor, Digest, Document, ImageIndex, Reference};
