@@ -20,7 +20,7 @@ use kiln_worker::exec::ExecSettings;
 use kiln_worker::{Images, Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Wants};
 use tokio_util::sync::CancellationToken;
 
-pub use assemble::BuiltImage;
+use assemble::BuiltImage;
 pub use error::BuildError;
 pub use publish::BuildResult;
 pub use request::{BuildRequest, Output};

@@ -113,7 +113,7 @@ fn platforms(written: &[String]) -> Result<Vec<Platform>, CommandError> {
 
 /// A platform as it was typed.
 pub fn platform(text: &str) -> Result<Platform, CommandError> {
-    let hint = "platforms look like linux/amd64, linux/arm64 or linux/arm/v7";
+    let hint = "platforms are written os/arch[/variant], such as linux/amd64, linux/arm64 or linux/arm/v7";
     let parsed: Platform = text.parse().map_err(|error| CommandError::from_error(crate::command_error::ErrorKind::User, &error).hint(hint))?;
     let known = kiln_sandbox::binfmt::architectures().any(|known| known == parsed.architecture);
     if parsed.os == "linux" && !known {

@@ -82,7 +82,7 @@ impl Dockerfile {
         self.stage(name, self.stages.len()).ok_or_else(|| {
             let meant = nearest(name, self.stage_names()).map(|known| format!(" (did you mean {known}?)")).unwrap_or_default();
             let error = SyntaxError::new(format!("target stage {name:?} could not be found{meant}"));
-            let names: Vec<&str> = self.stage_names().collect();
+            let names: Vec<String> = self.stage_names().map(|name| format!("`{name}`")).collect();
             if names.is_empty() {
                 error.hint("this Dockerfile has no named stage: give one a name with `FROM … AS name`")
             } else {

@@ -48,9 +48,14 @@ impl Client {
         mount_from: Option<&str>,
         progress: Arc<Progress>,
     ) -> Result<(), RegistryError> {
-        if self.blob_exists(reference, &descriptor.digest).await? {
-            progress(descriptor.size);
-            return Ok(());
+        match self.blob_exists(reference, &descriptor.digest).await {
+            Ok(true) => {
+                progress(descriptor.size);
+                return Ok(());
+            }
+            // An answer without a body says no word; the upload's own refusal does.
+            Ok(false) | Err(RegistryError::Denied { .. }) => {}
+            Err(error) => return Err(error),
         }
         let endpoint = self.transport.settings.hosts.endpoint(reference.domain());
         let mut path = format!("/v2/{}/blobs/uploads/", reference.path());

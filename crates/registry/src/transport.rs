@@ -25,7 +25,7 @@ pub(crate) struct Transport {
     tokens: Mutex<HashMap<(String, String), Token>>,
     /// Hosts that want user and password with each request.
     basic: Mutex<HashSet<String>>,
-    /// Loopback hosts that turned out to speak plain HTTP.
+    /// How loopback hosts turned out to speak: `plain HOST` or `tls HOST`.
     plain: Mutex<HashSet<String>>,
 }
 
@@ -141,8 +141,12 @@ impl Transport {
         }
         // A server with TLS on this machine answers a plain request with an error of its own.
         match first {
-            Ok(response) if response.status() != StatusCode::BAD_REQUEST || is_registry(&response) => Ok(response),
-            _ => {
+            Ok(response) if response.status() != StatusCode::BAD_REQUEST || is_registry(&response) => {
+                lock(&self.plain).insert(format!("plain {host}"));
+                Ok(response)
+            }
+            first if lock(&self.plain).contains(&format!("plain {host}")) => first,
+            first => {
                 let second = self.send_with_scheme(request, request.endpoint.scheme, authorization).await;
                 match (second, first) {
                     (Ok(response), _) => {

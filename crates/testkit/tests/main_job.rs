@@ -101,7 +101,7 @@ fn setuid_programs_work_under_emulation() -> TestResult {
     let fixture = Fixture::with_base_images()?;
     let dockerfile = "\
 FROM busybox
-RUN adduser -D -u 1234 someone && cp /bin/busybox /bin/su && chmod 4755 /bin/su && sed -i 's/^root:[^:]*:/root::/' /etc/shadow
+RUN adduser -D -u 1234 someone && rm -f /bin/su && cp /bin/busybox /bin/su && chmod 4755 /bin/su && sed -i 's/^root:[^:]*:/root::/' /etc/shadow
 USER someone
 RUN id -u > /tmp/before && su -c 'id -u' > /tmp/after
 ";
@@ -181,7 +181,7 @@ fn labels_and_annotations_reach_configuration_and_manifest() -> TestResult {
         .assert_success();
     let reference = format!("docker://{image}");
     let document = fixture
-        .skopeo(["inspect", "--tls-verify=false", "--config", &reference])
+        .skopeo(["inspect", "--tls-verify=false", "--config", "--raw", &reference])
         .succeed()?
         .json();
     let config = &document["config"];

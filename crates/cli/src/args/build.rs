@@ -32,13 +32,13 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "NAME")]
     pub tag: Vec<String>,
     /// The Dockerfile; `-` for standard input [default: Dockerfile in the context]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", overrides_with = "file")]
     pub file: Option<String>,
     /// Value of a build argument, NAME=VALUE, or NAME for the environment's value (repeatable)
     #[arg(long, value_name = "ARG")]
     pub build_arg: Vec<String>,
     /// Stage to build instead of the last one
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE", overrides_with = "target")]
     pub target: Option<String>,
     /// Send the image to the registries of its names
     #[arg(long)]
@@ -56,16 +56,16 @@ pub struct BuildArgs {
     #[arg(long)]
     pub pull: bool,
     /// How progress is shown
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, overrides_with = "progress")]
     pub progress: Option<ProgressMode>,
     /// Print only the digest
     #[arg(short, long)]
     pub quiet: bool,
     /// Write the image's identifier to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "iidfile")]
     pub iidfile: Option<PathBuf>,
     /// Write what was built to a file, as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "metadata_file")]
     pub metadata_file: Option<PathBuf>,
     /// Label of the image, NAME=VALUE (repeatable)
     #[arg(long, value_name = "LABEL")]
@@ -74,7 +74,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "ANNOTATION")]
     pub annotation: Vec<String>,
     /// Network of steps that do not say: default, none or host
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", overrides_with = "network")]
     pub network: String,
     /// Line of /etc/hosts of steps, HOST:ADDRESS (repeatable)
     #[arg(long, value_name = "HOST:IP")]
@@ -92,7 +92,7 @@ pub struct BuildArgs {
     #[arg(long, value_delimiter = ',')]
     pub allow: Vec<String>,
     /// Size of /dev/shm of steps, such as 128m
-    #[arg(long)]
+    #[arg(long, overrides_with = "shm_size")]
     pub shm_size: Option<String>,
     /// Limit of steps, NAME=SOFT[:HARD] (repeatable)
     #[arg(long)]

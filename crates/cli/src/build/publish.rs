@@ -19,8 +19,6 @@ use crate::build::{BuildError, BuildRequest, BuiltImage, Machine};
 /// What a build came to.
 #[derive(Debug, Clone)]
 pub struct BuildResult {
-    /// What was built for each platform.
-    pub images: Vec<BuiltImage>,
     /// What the image's names point at; None if no image was wanted.
     pub published: Option<Published>,
 }
@@ -69,7 +67,7 @@ pub(super) async fn publish(
         },
         names: request.tags.clone(),
     });
-    Ok(BuildResult { images: built.to_vec(), published })
+    Ok(BuildResult { published })
 }
 
 async fn write(

@@ -15,6 +15,10 @@ use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 use crate::{diagnostic, machine, output, render, settings};
 
+/// What a user without subordinate ids should know when a step fails.
+const SINGLE_ID: &str = "this user has no subordinate ids, so files can only belong to the user itself and `chown` to others fails: \
+`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` gives some";
+
 /// Builds, and says what came of it.
 pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandError> {
     let (request, _files) = settings::build_request(&args, environment)?;
@@ -45,7 +49,11 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
     // Work that was cancelled has ended by now; what idles need not be waited for.
     runtime.shutdown_background();
     renderer.finish(result.is_ok());
-    let result = result.map_err(|error| explain(error, &request))?;
+    let result = result.map_err(|error| {
+        let failed = matches!(&error, BuildError::Step { source, .. } if matches!(**source, WorkerError::Exit { .. }));
+        let command = explain(error, &request);
+        if failed && identities == kiln_sandbox::IdentityMap::Single { command.hint(SINGLE_ID) } else { command }
+    })?;
     report(&args, &request, &result)?;
     Ok(0)
 }
@@ -112,7 +120,12 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
             command
         }
         BuildError::Step { vertex, text, source } => {
-            let mut command = CommandError::from_error(ErrorKind::Build, &error);
+            // What a RUN ends in is the build's own failure; what cannot be copied was never there.
+            let kind = match **source {
+                WorkerError::Copy { .. } | WorkerError::NoContext(_) | WorkerError::User(_) | WorkerError::Unsupported { .. } => ErrorKind::User,
+                _ => ErrorKind::Build,
+            };
+            let mut command = CommandError::from_error(kind, &error);
             if let Some(lines) = &vertex.meta.lines {
                 command.drawing = Some(diagnostic::draw(&lines.file, text, lines.start, lines.end, ""));
             }
@@ -133,7 +146,7 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
     }
 }
 
-fn base_hints(command: &mut CommandError, error: &WorkerError, wanted: &Platform) {
+pub fn base_hints(command: &mut CommandError, error: &WorkerError, wanted: &Platform) {
     match error {
         WorkerError::Image(ImageError::NoPlatform { available, .. }) => {
             let names: Vec<String> = available.iter().map(ToString::to_string).collect();

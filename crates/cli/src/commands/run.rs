@@ -14,7 +14,7 @@ use kiln_sandbox::{IdentityMap, Network, Privileges, RootSource, RunningStep, St
 use kiln_solver::Root;
 use kiln_store::Store;
 use kiln_worker::exec::{hosts_file, read_file};
-use kiln_worker::{Images, Layers, LayersSettings, WorkerError};
+use kiln_worker::{ImageError, Images, Layers, LayersSettings, WorkerError};
 
 use crate::args::RunArgs;
 use crate::command_error::{CommandError, ErrorKind};
@@ -99,8 +99,16 @@ pub fn run(args: RunArgs, environment: &Environment) -> Result<i32, CommandError
 }
 
 fn prepare_error(error: &WorkerError) -> CommandError {
-    let command = CommandError::from_error(ErrorKind::Environment, error);
-    if error.is_disk_full() { command.hint(machine::DISK_FULL) } else { command.hint("check the name, the tag and the platform of the image") }
+    let mut command = CommandError::from_error(ErrorKind::Environment, error);
+    if error.is_disk_full() {
+        return command.hint(machine::DISK_FULL);
+    }
+    if let WorkerError::Image(ImageError::NoPlatform { available, .. }) = error {
+        let names: Vec<String> = available.iter().map(ToString::to_string).collect();
+        command.kind = ErrorKind::User;
+        return command.hint(format!("the image has: {}", names.join(", ")));
+    }
+    command.hint("check the name, the tag and the platform of the image")
 }
 
 /// The image's program and arguments, or the user's.

@@ -30,7 +30,7 @@ impl Flags {
             };
             let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) else {
                 let suggestion = nearest(name, known.iter().map(|(known, _)| *known));
-                let meant = suggestion.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default();
+                let meant = suggestion.map(|name| format!(" (did you mean --{name}?)")).unwrap_or_default();
                 return Err(SyntaxError::new(format!("unknown flag: --{name}{meant}")));
             };
             let values = flags.values.entry(name.to_owned()).or_default();

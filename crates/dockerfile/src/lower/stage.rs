@@ -291,7 +291,7 @@ impl Lowerer<'_> {
             return Err(error.hint(format!("this Dockerfile has stages 0 to {}", all - 1)));
         }
         if let Some(meant) = nearest(name, self.dockerfile.stage_names()) {
-            let names: Vec<&str> = self.dockerfile.stage_names().collect();
+            let names: Vec<String> = self.dockerfile.stage_names().map(|name| format!("`{name}`")).collect();
             let error = SyntaxError::new(format!("stage {name:?} could not be found (did you mean {meant}?)"));
             return Err(error.hint(format!("the stages of this Dockerfile are: {}", names.join(", "))));
         }
