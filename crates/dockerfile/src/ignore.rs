@@ -113,14 +113,19 @@ impl PatternMatcher {
 
     /// Whether a path, or a directory that it is in, is ignored.
     pub fn matches_or_parent_matches(&self, path: &str) -> bool {
-        let mut matched = false;
+        self.ignoring_pattern(path).is_some()
+    }
+
+    /// The pattern that decides that a path is ignored, as it was given without its exclamation mark.
+    pub fn ignoring_pattern(&self, path: &str) -> Option<&str> {
+        let mut deciding = None;
         for pattern in &self.patterns {
             // A pattern that could change nothing is not tried.
-            if pattern.exception == matched && (pattern.matches(path) || parents(path).any(|parent| pattern.matches(parent))) {
-                matched = !pattern.exception;
+            if pattern.exception == deciding.is_some() && (pattern.matches(path) || parents(path).any(|parent| pattern.matches(parent))) {
+                deciding = Some(pattern.text.as_str()).filter(|_| !pattern.exception);
             }
         }
-        matched
+        deciding
     }
 
     /// Whether something below an ignored directory may be taken back, so that it must be looked through.

@@ -103,7 +103,7 @@ fn setuid_programs_work_under_emulation() -> TestResult {
 FROM busybox
 RUN adduser -D -u 1234 someone && rm -f /bin/su && cp /bin/busybox /bin/su && chmod 4755 /bin/su && sed -i 's/^root:[^:]*:/root::/' /etc/shadow
 USER someone
-RUN id -u > /tmp/before && su -c 'id -u' > /tmp/after
+RUN id -u > /tmp/before && /bin/su -c 'id -u' > /tmp/after
 ";
     fixture.context("setuid", &[("Dockerfile", dockerfile)])?;
     fixture

@@ -45,8 +45,8 @@ pub struct Context {
     pub directory: Arc<OwnedFd>,
     /// What it holds: paths, modes, sizes; owners are all zero, digests are computed when asked for.
     pub index: Arc<LayerIndex>,
-    /// Paths that the ignore file hid, to explain what is missing. Directories stand for what is below them.
-    pub ignored: Vec<String>,
+    /// What decides which files are hidden, to explain what is missing.
+    matcher: PatternMatcher,
     stamps: HashMap<Vec<u8>, FileStamp>,
     cache: Mutex<StatCache>,
 }
@@ -57,16 +57,16 @@ impl Context {
         let matcher = PatternMatcher::new(ignore).map_err(ContextError::Ignore)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io("open", path, error))?;
-        let mut scan = Scan { root: path, matcher, entries: Vec::new(), ignored: Vec::new(), stamps: HashMap::new() };
-        scan.directory(&directory, &mut Vec::new(), false)?;
-        let Scan { mut entries, ignored, stamps, .. } = scan;
+        let mut scan = Scan { root: path, matcher, entries: Vec::new(), stamps: HashMap::new() };
+        scan.directory(&directory, &mut Vec::new())?;
+        let Scan { mut entries, matcher, stamps, .. } = scan;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         let cache = store.stat_cache(path).map_err(ContextError::Store)?;
         Ok(Context {
             path: path.to_owned(),
             directory: Arc::new(directory),
             index: Arc::new(LayerIndex { entries }),
-            ignored,
+            matcher,
             stamps,
             cache: Mutex::new(cache),
         })
@@ -91,10 +91,10 @@ impl Context {
         Ok(digest)
     }
 
-    /// The ignored path that a missing one is, or lies below.
+    /// The pattern that hides a path which is there.
     pub fn ignored_by(&self, path: &str) -> Option<String> {
-        let below = |ignored: &&String| path.strip_prefix(ignored.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.ignored.iter().find(below).cloned()
+        let there = self.path.join(path).symlink_metadata().is_ok();
+        self.matcher.ignoring_pattern(path).filter(|_| there).map(str::to_owned)
     }
 
     /// Keeps the digests for the next build.
@@ -124,13 +124,12 @@ struct Scan<'a> {
     root: &'a Path,
     matcher: PatternMatcher,
     entries: Vec<Entry>,
-    ignored: Vec<String>,
     stamps: HashMap<Vec<u8>, FileStamp>,
 }
 
 impl Scan<'_> {
-    /// Reads one directory. `hidden`: it is ignored itself and entered only for the sake of an exception.
-    fn directory(&mut self, directory: &OwnedFd, relative: &mut Vec<u8>, hidden: bool) -> Result<(), ContextError> {
+    /// Reads one directory.
+    fn directory(&mut self, directory: &OwnedFd, relative: &mut Vec<u8>) -> Result<(), ContextError> {
         let entries = Dir::read_from(directory).map_err(|error| self.error("list", relative, error))?;
         for entry in entries {
             let entry = entry.map_err(|error| self.error("list", relative, error))?;
@@ -140,13 +139,13 @@ impl Scan<'_> {
             }
             let length = relative.len();
             push_component(relative, name);
-            self.entry(directory, entry.file_name(), relative, hidden)?;
+            self.entry(directory, entry.file_name(), relative)?;
             relative.truncate(length);
         }
         Ok(())
     }
 
-    fn entry(&mut self, parent: &OwnedFd, name: &std::ffi::CStr, relative: &mut Vec<u8>, hidden: bool) -> Result<(), ContextError> {
+    fn entry(&mut self, parent: &OwnedFd, name: &std::ffi::CStr, relative: &mut Vec<u8>) -> Result<(), ContextError> {
         let text = String::from_utf8_lossy(relative).into_owned();
         let ignored = self.matcher.matches_or_parent_matches(&text);
         let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -156,9 +155,6 @@ impl Scan<'_> {
             Err(error) => return Err(self.error("read the attributes of", relative, error)),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if ignored && !hidden {
-            self.ignored.push(text.clone());
-        }
         let descend = kind == FileType::Directory && (!ignored || self.matcher.may_have_exceptions_below(&text));
         if ignored && !descend {
             return Ok(());
@@ -169,7 +165,7 @@ impl Scan<'_> {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let child = rustix::fs::openat(parent, name, flags, Mode::empty());
             let child = child.map_err(|error| self.error("open", relative, error))?;
-            self.directory(&child, relative, ignored)?;
+            self.directory(&child, relative)?;
             // An ignored directory is part of the context only if something below it is.
             if ignored && self.entries.len() == before + 1 {
                 self.entries.pop();

@@ -16,7 +16,7 @@ use crate::environment::Environment;
 use crate::{diagnostic, machine, output, render, settings};
 
 /// What a user without subordinate ids should know when a step fails.
-const SINGLE_ID: &str = "this user has no subordinate ids, so files can only belong to the user itself and `chown` to others fails: \
+const SINGLE_ID: &str = "this user has no subordinate ids (/etc/subuid, /etc/subgid), so files can only belong to the user itself and `chown` to others fails: \
 `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` gives some";
 
 /// Builds, and says what came of it.
@@ -190,7 +190,7 @@ fn step_hints(command: &mut CommandError, error: &WorkerError) {
             }
         }
         WorkerError::Copy { ignored_by: Some(pattern), .. } => {
-            command.hints.push(format!("`{pattern}` is hidden by the ignore file (.dockerignore)"));
+            command.hints.push(format!("the file is there, and the pattern `{pattern}` of the ignore file (.dockerignore) hides it"));
         }
         WorkerError::Emulator(EmulatorError::NotFound { name, .. }) => {
             command.hints.push(format!("install a static QEMU (`apt-get install qemu-user-static`), or name the directory of qemu-{name}-static with --emulator-dir"));
