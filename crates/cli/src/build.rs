@@ -68,8 +68,14 @@ fn parse(request: &BuildRequest) -> Result<(Dockerfile, Vec<Diagnostic>), BuildE
 
 fn tell(machine: &Machine, diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
-        let place = diagnostic.lines.map(|lines| format!(" (line {})", lines.start)).unwrap_or_default();
-        machine.events.send(Event::Warning { message: format!("{}{place}", diagnostic.message), hints: diagnostic.hints.clone() });
+        let place = diagnostic
+            .lines
+            .map(|lines| format!(" (line {})", lines.start))
+            .unwrap_or_default();
+        machine.events.send(Event::Warning {
+            message: format!("{}{place}", diagnostic.message),
+            hints: diagnostic.hints.clone(),
+        });
     }
 }
 
@@ -81,7 +87,10 @@ async fn plan(request: &BuildRequest, machine: &Machine, dockerfile: &Dockerfile
         match lower(dockerfile, &request.plan, &resolved).map_err(|error| BuildError::syntax(request, error))? {
             Lowering::Done(lowered) => return Ok(*lowered),
             Lowering::Needs(needs) => {
-                let found = needs.iter().enumerate().map(|(number, need)| resolve(machine, &images, number as u64, need));
+                let found = needs
+                    .iter()
+                    .enumerate()
+                    .map(|(number, need)| resolve(machine, &images, number as u64, need));
                 let found = tokio::select! {
                     found = futures::future::try_join_all(found) => found?,
                     () = machine.cancel.cancelled() => return Err(BuildError::Cancelled),
@@ -96,7 +105,11 @@ async fn plan(request: &BuildRequest, machine: &Machine, dockerfile: &Dockerfile
 
 async fn resolve(machine: &Machine, images: &Images, id: u64, need: &Need) -> Result<ResolvedImage, BuildError> {
     let name = format!("resolve {}", need.reference);
-    machine.events.send(Event::TaskStarted { id, name, platform: Some(need.platform.clone()) });
+    machine.events.send(Event::TaskStarted {
+        id,
+        name,
+        platform: Some(need.platform.clone()),
+    });
     let started = std::time::Instant::now();
     let found = match &need.origin {
         ImageOrigin::Registry => images.find(&need.reference, &need.platform).await,
@@ -106,9 +119,19 @@ async fn resolve(machine: &Machine, images: &Images, id: u64, need: &Need) -> Re
         Ok(_) => Outcome::Done,
         Err(error) => Outcome::Failed(error.to_string()),
     };
-    machine.events.send(Event::TaskFinished { id, outcome, duration: started.elapsed() });
-    let found = found.map_err(|source| BuildError::Base { need: Box::new(need.clone()), source: Box::new(source) })?;
-    Ok(ResolvedImage { source: found.source, config: found.config })
+    machine.events.send(Event::TaskFinished {
+        id,
+        outcome,
+        duration: started.elapsed(),
+    });
+    let found = found.map_err(|source| BuildError::Base {
+        need: Box::new(need.clone()),
+        source: Box::new(source),
+    })?;
+    Ok(ResolvedImage {
+        source: found.source,
+        config: found.config,
+    })
 }
 
 fn layers(request: &BuildRequest, machine: &Machine) -> Layers {
@@ -137,13 +160,23 @@ async fn solve_graph(
         exec: machine.exec.clone(),
         ownership: machine.ownership(),
     }));
-    let context = StepContext { events: machine.events.clone(), cancel: machine.cancel.clone() };
-    let options = SolveOptions { parallelism: machine.parallelism };
+    let context = StepContext {
+        events: machine.events.clone(),
+        cancel: machine.cancel.clone(),
+    };
+    let options = SolveOptions {
+        parallelism: machine.parallelism,
+    };
     let solved = solve(&lowered.graph, &targets, worker.clone(), options, context).await;
     // What was learnt of the context is worth keeping whatever became of the build.
-    worker.save_contexts().map_err(|source| BuildError::Worker(Box::new(source)))?;
+    worker
+        .save_contexts()
+        .map_err(|source| BuildError::Worker(Box::new(source)))?;
     let solved = solved.map_err(|error| BuildError::solve(request, error))?;
-    Ok(solved.into_iter().map(|solved| (solved.vertex.clone(), solved)).collect())
+    Ok(solved
+        .into_iter()
+        .map(|solved| (solved.vertex.clone(), solved))
+        .collect())
 }
 
 impl Machine {

@@ -32,7 +32,12 @@ pub struct CommandError {
 impl CommandError {
     /// An error of one line.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> CommandError {
-        CommandError { kind, messages: vec![message.into()], drawing: None, hints: Vec::new() }
+        CommandError {
+            kind,
+            messages: vec![message.into()],
+            drawing: None,
+            hints: Vec::new(),
+        }
     }
 
     /// An error of the user's.
@@ -42,7 +47,12 @@ impl CommandError {
 
     /// An error with its causes.
     pub fn from_error(kind: ErrorKind, error: &dyn Error) -> CommandError {
-        CommandError { kind, messages: chain(error), drawing: None, hints: Vec::new() }
+        CommandError {
+            kind,
+            messages: chain(error),
+            drawing: None,
+            hints: Vec::new(),
+        }
     }
 
     /// With something to do about it.

@@ -32,7 +32,13 @@ mod tests {
 
     #[test]
     fn the_line_is_shown_with_its_neighbours() {
-        let drawn = draw(Path::new("Dockerfile"), "FROM a\nRUN x\nCOPI b c\nCMD d\n", 3, 3, "here");
+        let drawn = draw(
+            Path::new("Dockerfile"),
+            "FROM a\nRUN x\nCOPI b c\nCMD d\n",
+            3,
+            3,
+            "here",
+        );
         assert_eq!(
             drawn,
             " --> Dockerfile:3\n  |\n1 | FROM a\n2 | RUN x\n3 |>COPI b c\n  | ^^^^^^^^ here\n4 | CMD d\n"

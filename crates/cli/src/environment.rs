@@ -37,7 +37,11 @@ pub struct Environment {
 impl Environment {
     /// Reads the environment.
     pub fn read() -> Environment {
-        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Environment {
             root: path("KILN_ROOT"),
@@ -51,7 +55,9 @@ impl Environment {
             progress: text("BUILDKIT_PROGRESS"),
             no_color: text("NO_COLOR").is_some(),
             term: text("TERM"),
-            variables: std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect(),
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
         }
     }
 
@@ -64,19 +70,28 @@ impl Environment {
         if rustix::process::geteuid().is_root() && !is_rootless() {
             return PathBuf::from("/var/lib/kiln");
         }
-        let data = self.data_home.clone().or_else(|| self.home.as_ref().map(|home| home.join(".local/share")));
+        let data = self
+            .data_home
+            .clone()
+            .or_else(|| self.home.as_ref().map(|home| home.join(".local/share")));
         data.unwrap_or_else(|| PathBuf::from("/var/tmp")).join("kiln")
     }
 
     /// Docker's configuration file.
     pub fn docker_config_file(&self) -> Option<PathBuf> {
-        let directory = self.docker_config.clone().or_else(|| self.home.as_ref().map(|home| home.join(".docker")))?;
+        let directory = self
+            .docker_config
+            .clone()
+            .or_else(|| self.home.as_ref().map(|home| home.join(".docker")))?;
         Some(directory.join("config.json"))
     }
 
     /// Kiln's own configuration directory.
     pub fn config_directory(&self) -> Option<PathBuf> {
-        let config = self.config_home.clone().or_else(|| self.home.as_ref().map(|home| home.join(".config")))?;
+        let config = self
+            .config_home
+            .clone()
+            .or_else(|| self.home.as_ref().map(|home| home.join(".config")))?;
         Some(config.join("kiln"))
     }
 }

@@ -45,7 +45,10 @@ mod tests {
     fn fields_are_split_outside_quotes() {
         let fields = parse("type=local,\"dest=a,b\",push").expect("well-formed");
         let expected = [("type", Some("local")), ("dest", Some("a,b")), ("push", None)];
-        assert_eq!(fields, expected.map(|(key, value)| (key.to_owned(), value.map(str::to_owned))));
+        assert_eq!(
+            fields,
+            expected.map(|(key, value)| (key.to_owned(), value.map(str::to_owned)))
+        );
         assert!(parse("\"a").is_err());
     }
 }

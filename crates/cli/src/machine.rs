@@ -24,7 +24,11 @@ pub fn store(environment: &Environment) -> Result<Store, CommandError> {
     Store::open(&directory).map_err(|error| {
         let full = error.is_disk_full();
         let command = CommandError::from_error(ErrorKind::Environment, &error);
-        if full { command.hint(DISK_FULL) } else { command.hint("another directory can be named with KILN_ROOT") }
+        if full {
+            command.hint(DISK_FULL)
+        } else {
+            command.hint("another directory can be named with KILN_ROOT")
+        }
     })
 }
 
@@ -35,29 +39,44 @@ pub const DISK_FULL: &str = "the disk is full: make room, or name another direct
 pub fn client(environment: &Environment) -> Result<Client, CommandError> {
     let broken = |path: &PathBuf, error: &dyn std::error::Error| {
         let mut command = CommandError::from_error(ErrorKind::User, error);
-        command.messages.insert(0, format!("failed to read `{}`", path.display()));
+        command
+            .messages
+            .insert(0, format!("failed to read `{}`", path.display()));
         command
     };
     let credentials: Arc<dyn Credentials> = match environment.docker_config_file() {
         Some(path) => match std::fs::read(&path) {
-            Ok(bytes) => Arc::new(DockerConfig::parse(&bytes, environment.path.clone()).map_err(|error| broken(&path, &error))?),
+            Ok(bytes) => {
+                Arc::new(DockerConfig::parse(&bytes, environment.path.clone()).map_err(|error| broken(&path, &error))?)
+            }
             Err(_) => Arc::new(NoCredentials),
         },
         None => Arc::new(NoCredentials),
     };
-    let hosts = match environment.config_directory().map(|directory| directory.join("registries.toml")) {
+    let hosts = match environment
+        .config_directory()
+        .map(|directory| directory.join("registries.toml"))
+    {
         Some(path) => match std::fs::read_to_string(&path) {
             Ok(text) => HostsConfig::parse(&text).map_err(|error| broken(&path, &error))?,
             Err(_) => HostsConfig::default(),
         },
         None => HostsConfig::default(),
     };
-    Ok(Client::new(ClientSettings { credentials, hosts, user_agent: format!("kiln/{}", env!("CARGO_PKG_VERSION")) }))
+    Ok(Client::new(ClientSettings {
+        credentials,
+        hosts,
+        user_agent: format!("kiln/{}", env!("CARGO_PKG_VERSION")),
+    }))
 }
 
 /// Where emulators are searched. Whether a private table is possible is only tried if something foreign is wanted.
 pub fn emulators(environment: &Environment, directories: &[PathBuf], foreign: bool) -> EmulatorSearch {
-    let named = environment.emulators.as_ref().map(|paths| std::env::split_paths(paths).collect::<Vec<_>>()).unwrap_or_default();
+    let named = environment
+        .emulators
+        .as_ref()
+        .map(|paths| std::env::split_paths(paths).collect::<Vec<_>>())
+        .unwrap_or_default();
     EmulatorSearch {
         directories: directories.iter().cloned().chain(named).collect(),
         path: environment.path.clone(),

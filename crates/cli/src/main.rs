@@ -1,7 +1,10 @@
 //! `kiln`: builds container images for many architectures at once.
 
 #![forbid(unsafe_code)]
-#![allow(unreachable_pub, reason = "a program has no outside: everything is as public as its module")]
+#![allow(
+    unreachable_pub,
+    reason = "a program has no outside: everything is as public as its module"
+)]
 
 mod args;
 mod build;

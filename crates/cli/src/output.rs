@@ -1,6 +1,10 @@
 //! Standard output and standard error: the one place that prints. Output is data, error is talk.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one home of printing")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the one home of printing"
+)]
 
 use crate::command_error::CommandError;
 

@@ -22,11 +22,18 @@ pub fn mode(args: &BuildArgs, environment: &Environment) -> ProgressMode {
     if args.quiet {
         return ProgressMode::Quiet;
     }
-    let named = environment.progress.as_deref().and_then(|text| <ProgressMode as clap::ValueEnum>::from_str(text, true).ok());
+    let named = environment
+        .progress
+        .as_deref()
+        .and_then(|text| <ProgressMode as clap::ValueEnum>::from_str(text, true).ok());
     match args.progress.or(named).unwrap_or(ProgressMode::Auto) {
         ProgressMode::Auto => {
             let terminal = std::io::stderr().is_terminal() && environment.term.as_deref() != Some("dumb");
-            if terminal { ProgressMode::Tty } else { ProgressMode::Plain }
+            if terminal {
+                ProgressMode::Tty
+            } else {
+                ProgressMode::Plain
+            }
         }
         mode => mode,
     }
@@ -56,7 +63,10 @@ impl Renderer {
         let (sender, receiver) = channel();
         let color = !environment.no_color && std::io::stderr().is_terminal();
         let thread = std::thread::spawn(move || show(mode, color, &receiver));
-        Renderer { sink: Arc::new(Sink(Mutex::new(Some(sender)))), thread: Some(thread) }
+        Renderer {
+            sink: Arc::new(Sink(Mutex::new(Some(sender)))),
+            thread: Some(thread),
+        }
     }
 
     /// Where events go.
@@ -66,7 +76,11 @@ impl Renderer {
 
     /// Shows what is left, and the summary of a build that ended well.
     pub fn finish(mut self, _done: bool) {
-        self.sink.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        self.sink
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         if let Some(thread) = self.thread.take() {
             // A renderer that panicked has shown why.
             let _ = thread.join();
@@ -115,7 +129,11 @@ fn live(events: &Receiver<Event>, steps: &mut Steps, color: bool) {
         }
         let (width, height) = size();
         let lines = tree::lines(steps, width, height.saturating_sub(2), color);
-        let mut frame = if drawn > 0 { format!("\x1b[{drawn}A\r") } else { String::new() };
+        let mut frame = if drawn > 0 {
+            format!("\x1b[{drawn}A\r")
+        } else {
+            String::new()
+        };
         for line in &lines {
             frame.push_str(&format!("\x1b[2K{line}\n"));
         }

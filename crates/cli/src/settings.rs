@@ -19,12 +19,19 @@ use crate::environment::Environment;
 pub use context::ContextFiles;
 
 /// The request of a build. The context's temporary files live as long as the second value.
-pub fn build_request(args: &BuildArgs, environment: &Environment) -> Result<(BuildRequest, ContextFiles), CommandError> {
+pub fn build_request(
+    args: &BuildArgs,
+    environment: &Environment,
+) -> Result<(BuildRequest, ContextFiles), CommandError> {
     refuse_later(args)?;
     let build_args = pairs(&args.build_arg, "--build-arg", environment)?;
     let files = context::read(&args.context, args.file.as_deref())?;
     let platforms = platforms(&args.platform)?;
-    let tags = args.tag.iter().map(|tag| reference(tag)).collect::<Result<Vec<_>, _>>()?;
+    let tags = args
+        .tag
+        .iter()
+        .map(|tag| reference(tag))
+        .collect::<Result<Vec<_>, _>>()?;
     let epoch = epoch(&build_args, environment)?;
     let mut directories = HashMap::new();
     if let Some(directory) = &files.directory {
@@ -34,7 +41,8 @@ pub fn build_request(args: &BuildArgs, environment: &Environment) -> Result<(Bui
     let allow: BTreeSet<&str> = args.allow.iter().map(String::as_str).collect();
     for entitlement in &allow {
         if !["network.host", "security.insecure"].contains(entitlement) {
-            return Err(CommandError::user(format!("unknown entitlement `{entitlement}`")).hint("there are network.host and security.insecure"));
+            return Err(CommandError::user(format!("unknown entitlement `{entitlement}`"))
+                .hint("there are network.host and security.insecure"));
         }
     }
     let written = outputs::parse(args, &tags)?;
@@ -47,10 +55,18 @@ pub fn build_request(args: &BuildArgs, environment: &Environment) -> Result<(Bui
         labels: pairs(&args.label, "--label", environment)?,
         no_cache: no_cache(args),
         network: network(&args.network)?,
-        extra_hosts: args.add_host.iter().map(|host| add_host(host)).collect::<Result<_, _>>()?,
+        extra_hosts: args
+            .add_host
+            .iter()
+            .map(|host| add_host(host))
+            .collect::<Result<_, _>>()?,
         hostname: String::new(),
         shm_size: args.shm_size.as_deref().map(size).transpose()?,
-        ulimits: args.ulimit.iter().map(|limit| ulimit(limit)).collect::<Result<_, _>>()?,
+        ulimits: args
+            .ulimit
+            .iter()
+            .map(|limit| ulimit(limit))
+            .collect::<Result<_, _>>()?,
         cgroup_parent: None,
         time: epoch.unwrap_or(0),
         ignore: files.ignore.clone(),
@@ -78,18 +94,42 @@ fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
     let later = &args.later;
     let off = |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "0"));
     let refused = [
-        ("--load", later.load, "write an archive with `-o type=docker,dest=FILE` and load that"),
-        ("--cache-from", !later.cache_from.is_empty(), "the local cache is used by itself"),
-        ("--cache-to", !later.cache_to.is_empty(), "the local cache is used by itself"),
+        (
+            "--load",
+            later.load,
+            "write an archive with `-o type=docker,dest=FILE` and load that",
+        ),
+        (
+            "--cache-from",
+            !later.cache_from.is_empty(),
+            "the local cache is used by itself",
+        ),
+        (
+            "--cache-to",
+            !later.cache_to.is_empty(),
+            "the local cache is used by itself",
+        ),
         ("--attest", !later.attest.is_empty(), "leave it out"),
         ("--sbom", !off(&later.sbom), "leave it out"),
         ("--provenance", !off(&later.provenance), "leave it out"),
-        ("--builder", later.builder.as_deref().is_some_and(|builder| builder != "default"), "no builder is needed: leave it out"),
+        (
+            "--builder",
+            later.builder.as_deref().is_some_and(|builder| builder != "default"),
+            "no builder is needed: leave it out",
+        ),
         ("--check", later.check, "leave it out"),
-        ("--call", later.call.as_deref().is_some_and(|call| call != "build"), "leave it out"),
+        (
+            "--call",
+            later.call.as_deref().is_some_and(|call| call != "build"),
+            "leave it out",
+        ),
         ("--cgroup-parent", later.cgroup_parent.is_some(), "leave it out"),
         ("--debug", later.debug, "leave it out"),
-        ("--secret", !args.secret.is_empty() && args.secret.iter().any(|secret| crate::fields::parse(secret).is_err()), "write id=NAME,src=FILE"),
+        (
+            "--secret",
+            !args.secret.is_empty() && args.secret.iter().any(|secret| crate::fields::parse(secret).is_err()),
+            "write id=NAME,src=FILE",
+        ),
     ];
     match refused.iter().find(|(_, given, _)| *given) {
         Some((flag, _, hint)) => Err(CommandError::user(format!("{flag} is not supported yet")).hint(*hint)),
@@ -100,7 +140,11 @@ fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
 fn platforms(written: &[String]) -> Result<Vec<Platform>, CommandError> {
     let mut platforms: Vec<Platform> = Vec::new();
     for text in written.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
-        let platform = if text == "local" { Platform::host() } else { platform(text)? };
+        let platform = if text == "local" {
+            Platform::host()
+        } else {
+            platform(text)?
+        };
         if !platforms.contains(&platform) {
             platforms.push(platform);
         }
@@ -114,10 +158,16 @@ fn platforms(written: &[String]) -> Result<Vec<Platform>, CommandError> {
 /// A platform as it was typed.
 pub fn platform(text: &str) -> Result<Platform, CommandError> {
     let hint = "platforms are written os/arch[/variant], such as linux/amd64, linux/arm64 or linux/arm/v7";
-    let parsed: Platform = text.parse().map_err(|error| CommandError::from_error(crate::command_error::ErrorKind::User, &error).hint(hint))?;
+    let parsed: Platform = text
+        .parse()
+        .map_err(|error| CommandError::from_error(crate::command_error::ErrorKind::User, &error).hint(hint))?;
     let known = kiln_sandbox::binfmt::architectures().any(|known| known == parsed.architecture);
     if parsed.os == "linux" && !known {
-        return Err(CommandError::user(format!("unknown platform `{text}`: there is no architecture `{}`", parsed.architecture)).hint(hint));
+        return Err(CommandError::user(format!(
+            "unknown platform `{text}`: there is no architecture `{}`",
+            parsed.architecture
+        ))
+        .hint(hint));
     }
     Ok(parsed)
 }
@@ -141,11 +191,17 @@ pub fn reference(text: &str) -> Result<Reference, CommandError> {
 }
 
 /// `NAME=VALUE`, or `NAME` for the environment's value.
-pub fn pairs(written: &[String], flag: &str, environment: &Environment) -> Result<BTreeMap<String, String>, CommandError> {
+pub fn pairs(
+    written: &[String],
+    flag: &str,
+    environment: &Environment,
+) -> Result<BTreeMap<String, String>, CommandError> {
     let mut all = BTreeMap::new();
     for text in written {
         match text.split_once('=') {
-            Some((name, _)) if name.is_empty() => return Err(CommandError::user(format!("{flag} `{text}` has no name"))),
+            Some((name, _)) if name.is_empty() => {
+                return Err(CommandError::user(format!("{flag} `{text}` has no name")));
+            }
             Some((name, value)) => {
                 all.insert(name.to_owned(), value.to_owned());
             }
@@ -160,34 +216,54 @@ pub fn pairs(written: &[String], flag: &str, environment: &Environment) -> Resul
 }
 
 fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> Result<Option<i64>, CommandError> {
-    let text = build_args.get("SOURCE_DATE_EPOCH").or(environment.source_date_epoch.as_ref());
+    let text = build_args
+        .get("SOURCE_DATE_EPOCH")
+        .or(environment.source_date_epoch.as_ref());
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let invalid = || CommandError::user(format!("invalid SOURCE_DATE_EPOCH `{text}`")).hint("it is a number of seconds since 1970");
+    let invalid = || {
+        CommandError::user(format!("invalid SOURCE_DATE_EPOCH `{text}`")).hint("it is a number of seconds since 1970")
+    };
     text.parse().map(Some).map_err(|_| invalid())
 }
 
-fn contexts(written: &[String], directories: &mut HashMap<String, PathBuf>) -> Result<BTreeMap<String, NamedContext>, CommandError> {
+fn contexts(
+    written: &[String],
+    directories: &mut HashMap<String, PathBuf>,
+) -> Result<BTreeMap<String, NamedContext>, CommandError> {
     let mut contexts = BTreeMap::new();
     for text in written {
-        let invalid = || CommandError::user(format!("invalid --build-context `{text}`")).hint("write NAME=PATH, NAME=docker-image://REF or NAME=oci-layout://PATH");
-        let (name, value) = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty()).ok_or_else(invalid)?;
+        let invalid = || {
+            CommandError::user(format!("invalid --build-context `{text}`"))
+                .hint("write NAME=PATH, NAME=docker-image://REF or NAME=oci-layout://PATH")
+        };
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+            .ok_or_else(invalid)?;
         let name = name.to_lowercase();
         let context = if let Some(image) = value.strip_prefix("docker-image://") {
             NamedContext::Image(reference(image)?)
         } else if let Some(layout) = value.strip_prefix("oci-layout://") {
             let (path, name) = match layout.rsplit_once(['@', ':']) {
-                Some((path, _)) if !path.is_empty() && !PathBuf::from(layout).exists() => (path, layout.replacen(path, "layout", 1)),
+                Some((path, _)) if !path.is_empty() && !PathBuf::from(layout).exists() => {
+                    (path, layout.replacen(path, "layout", 1))
+                }
                 _ => (layout, "layout".to_owned()),
             };
-            NamedContext::Layout { path: PathBuf::from(path), reference: reference(&name)? }
+            NamedContext::Layout {
+                path: PathBuf::from(path),
+                reference: reference(&name)?,
+            }
         } else if value.starts_with("http://") || value.starts_with("https://") {
             NamedContext::Http(value.to_owned())
         } else {
             let path = PathBuf::from(value);
             if !path.is_dir() {
-                return Err(CommandError::user(format!("the directory `{value}` of --build-context {name} does not exist")));
+                return Err(CommandError::user(format!(
+                    "the directory `{value}` of --build-context {name} does not exist"
+                )));
             }
             let ignore = context::ignore_file(&path, None)?;
             directories.insert(name.clone(), path);
@@ -216,16 +292,26 @@ fn network(text: &str) -> Result<NetworkMode, CommandError> {
 }
 
 fn add_host(text: &str) -> Result<(String, String), CommandError> {
-    let invalid = || CommandError::user(format!("invalid --add-host `{text}`")).hint("write HOST:ADDRESS, such as db:10.0.0.2");
-    let (host, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
-    let address = if address == "host-gateway" { "127.0.0.1" } else { address.trim_matches(['[', ']']) };
+    let invalid =
+        || CommandError::user(format!("invalid --add-host `{text}`")).hint("write HOST:ADDRESS, such as db:10.0.0.2");
+    let (host, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(invalid)?;
+    let address = if address == "host-gateway" {
+        "127.0.0.1"
+    } else {
+        address.trim_matches(['[', ']'])
+    };
     address.parse::<std::net::IpAddr>().map_err(|_| invalid())?;
     Ok((host.to_owned(), address.to_owned()))
 }
 
 fn size(text: &str) -> Result<u64, CommandError> {
     let lower = text.to_lowercase();
-    let digits = lower.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(lower.len());
+    let digits = lower
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(lower.len());
     let scale: Option<u64> = match &lower[digits..] {
         "" | "b" => Some(1),
         "k" | "kb" => Some(1 << 10),
@@ -234,23 +320,43 @@ fn size(text: &str) -> Result<u64, CommandError> {
         _ => None,
     };
     let value = scale.and_then(|scale| lower[..digits].parse::<u64>().ok()?.checked_mul(scale));
-    value.ok_or_else(|| CommandError::user(format!("invalid size `{text}`")).hint("write a number with b, k, m or g, such as 128m"))
+    value.ok_or_else(|| {
+        CommandError::user(format!("invalid size `{text}`")).hint("write a number with b, k, m or g, such as 128m")
+    })
 }
 
 fn ulimit(text: &str) -> Result<(String, (u64, u64)), CommandError> {
-    let invalid = || CommandError::user(format!("invalid --ulimit `{text}`")).hint("write NAME=SOFT[:HARD], such as nofile=1024:4096");
+    let invalid = || {
+        CommandError::user(format!("invalid --ulimit `{text}`"))
+            .hint("write NAME=SOFT[:HARD], such as nofile=1024:4096")
+    };
     let (name, values) = text.split_once('=').ok_or_else(invalid)?;
-    let number = |text: &str| if text == "-1" { Ok(u64::MAX) } else { text.parse::<u64>().map_err(|_| invalid()) };
+    let number = |text: &str| {
+        if text == "-1" {
+            Ok(u64::MAX)
+        } else {
+            text.parse::<u64>().map_err(|_| invalid())
+        }
+    };
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     Ok((name.to_owned(), (number(soft)?, number(hard)?)))
 }
 
 fn annotations(written: &[String], mut annotations: Annotations) -> Result<Annotations, CommandError> {
     for text in written {
-        let invalid = || CommandError::user(format!("invalid --annotation `{text}`")).hint("write [manifest|index|manifest-descriptor:]NAME=VALUE");
+        let invalid = || {
+            CommandError::user(format!("invalid --annotation `{text}`"))
+                .hint("write [manifest|index|manifest-descriptor:]NAME=VALUE")
+        };
         let (key, value) = text.split_once('=').ok_or_else(invalid)?;
         let (kinds, name) = match key.split_once(':') {
-            Some((kinds, name)) if kinds.split(',').all(|kind| ["manifest", "index", "manifest-descriptor"].contains(&kind)) => (kinds, name),
+            Some((kinds, name))
+                if kinds
+                    .split(',')
+                    .all(|kind| ["manifest", "index", "manifest-descriptor"].contains(&kind)) =>
+            {
+                (kinds, name)
+            }
             _ => ("manifest", key),
         };
         if name.is_empty() {
@@ -276,7 +382,10 @@ mod tests {
     fn a_date_behind_an_at_sign_is_explained() {
         let error = reference("user/app:1@20250324-101500").expect_err("no digest");
         assert!(error.hints[0].contains("digest reference"));
-        assert_eq!(error.hints[1], "a name that you choose is a tag: user/app:20250324-101500");
+        assert_eq!(
+            error.hints[1],
+            "a name that you choose is a tag: user/app:20250324-101500"
+        );
     }
 
     #[test]
@@ -289,7 +398,10 @@ mod tests {
 
     #[test]
     fn hosts_sizes_and_limits() {
-        assert_eq!(add_host("db:10.0.0.2").expect("valid"), ("db".into(), "10.0.0.2".into()));
+        assert_eq!(
+            add_host("db:10.0.0.2").expect("valid"),
+            ("db".into(), "10.0.0.2".into())
+        );
         assert_eq!(add_host("v6:::1").expect("valid"), ("v6".into(), "::1".into()));
         assert!(add_host("db").is_err());
         assert_eq!(size("64m").expect("valid"), 64 << 20);

@@ -128,8 +128,12 @@ fn quoted(text: &str) -> String {
             '\u{8}' => quoted.push_str("\\b"),
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
-            letter if (letter as u32) < 0x20 || letter as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", letter as u32)),
-            letter if letter.is_control() || letter == '\u{a0}' || letter == '\u{feff}' => quoted.push_str(&format!("\\u{:04x}", letter as u32)),
+            letter if (letter as u32) < 0x20 || letter as u32 == 0x7f => {
+                quoted.push_str(&format!("\\x{:02x}", letter as u32))
+            }
+            letter if letter.is_control() || letter == '\u{a0}' || letter == '\u{feff}' => {
+                quoted.push_str(&format!("\\u{:04x}", letter as u32))
+            }
             letter => quoted.push(letter),
         }
     }

@@ -49,7 +49,11 @@ pub struct SyntaxError {
 impl SyntaxError {
     /// An error without a place yet.
     pub fn new(message: impl Into<String>) -> SyntaxError {
-        SyntaxError { message: message.into(), lines: None, hints: Vec::new() }
+        SyntaxError {
+            message: message.into(),
+            lines: None,
+            hints: Vec::new(),
+        }
     }
 
     /// With something to do about it.

@@ -17,7 +17,9 @@ pub fn parse(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
         let number = &rest[..end];
-        let unit_end = rest[end..].find(|letter: char| letter.is_ascii_digit() || letter == '.').map_or(rest.len(), |at| end + at);
+        let unit_end = rest[end..]
+            .find(|letter: char| letter.is_ascii_digit() || letter == '.')
+            .map_or(rest.len(), |at| end + at);
         let scale: i64 = match &rest[end..unit_end] {
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,

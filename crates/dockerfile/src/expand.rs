@@ -19,7 +19,10 @@ impl<F: Fn(&str) -> Option<String>> Variables for F {
 
 impl Variables for [(String, String)] {
     fn value(&self, name: &str) -> Option<String> {
-        self.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        self.iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
     }
 }
 
@@ -59,7 +62,13 @@ pub struct Expanded {
 impl Expander {
     /// The usual way: quotes and escapes are taken away.
     pub fn new(escape: char) -> Expander {
-        Expander { escape, raw_quotes: false, raw_escapes: false, skip_quotes: false, skip_unset: false }
+        Expander {
+            escape,
+            raw_quotes: false,
+            raw_escapes: false,
+            skip_quotes: false,
+            skip_unset: false,
+        }
     }
 
     /// Expands a text.
@@ -75,7 +84,12 @@ impl Expander {
         };
         let result = scan.until(None, self.raw_escapes);
         let (text, words) = result.map_err(|error| ExpandError(format!("failed to process {text:?}: {error}")))?;
-        Ok(Expanded { text, words, matched: scan.matched, unmatched: scan.unmatched })
+        Ok(Expanded {
+            text,
+            words,
+            matched: scan.matched,
+            unmatched: scan.unmatched,
+        })
     }
 }
 
@@ -142,7 +156,11 @@ impl Scan<'_> {
             }
             match letter {
                 '\'' | '"' if !self.settings.skip_quotes => {
-                    let quoted = if letter == '\'' { self.single_quoted()? } else { self.double_quoted(raw_escapes)? };
+                    let quoted = if letter == '\'' {
+                        self.single_quoted()?
+                    } else {
+                        self.double_quoted(raw_escapes)?
+                    };
                     text.push_str(&quoted);
                     words.word.push_str(&quoted);
                     words.inside = true;
@@ -300,7 +318,11 @@ impl Scan<'_> {
             '-' => Ok(if absent { word } else { current }),
             '+' => Ok(if absent { String::new() } else { word }),
             '?' if absent => {
-                let usual = if value.is_none() { "is not allowed to be unset" } else { "is not allowed to be empty" };
+                let usual = if value.is_none() {
+                    "is not allowed to be unset"
+                } else {
+                    "is not allowed to be empty"
+                };
                 Err(format!("{name}: {}", if word.is_empty() { usual } else { &word }))
             }
             '?' => Ok(current),
@@ -309,7 +331,11 @@ impl Scan<'_> {
                     Some(rest) => (true, rest),
                     None => (false, word.as_str()),
                 };
-                if modifier == '#' { without_prefix(word, &current, greedy) } else { without_suffix(word, &current, greedy) }
+                if modifier == '#' {
+                    without_prefix(word, &current, greedy)
+                } else {
+                    without_suffix(word, &current, greedy)
+                }
             }
         }
     }
@@ -325,11 +351,17 @@ impl Scan<'_> {
         let value = self.value(name);
         let Some(value) = value else {
             let slashes = if all { "//" } else { "/" };
-            return Ok(if self.settings.skip_unset { format!("${{{name}{slashes}{pattern}/{replacement}}}") } else { String::new() });
+            return Ok(if self.settings.skip_unset {
+                format!("${{{name}{slashes}{pattern}/{replacement}}}")
+            } else {
+                String::new()
+            });
         };
         let expression = pattern_expression(&pattern, true, false)?;
         let limit = usize::from(!all);
-        Ok(expression.replacen(&value, limit, regex::NoExpand(&replacement)).into_owned())
+        Ok(expression
+            .replacen(&value, limit, regex::NoExpand(&replacement))
+            .into_owned())
     }
 
     fn name(&mut self) -> String {
@@ -357,14 +389,22 @@ impl Scan<'_> {
 
     fn value(&mut self, name: &str) -> Option<String> {
         let value = (self.variables)(name);
-        if value.is_some() { &mut self.matched } else { &mut self.unmatched }.insert(name.to_owned());
+        if value.is_some() {
+            &mut self.matched
+        } else {
+            &mut self.unmatched
+        }
+        .insert(name.to_owned());
         value
     }
 }
 
 fn without_prefix(pattern: &str, value: &str, greedy: bool) -> Result2<String> {
     let expression = pattern_expression(pattern, greedy, true)?;
-    Ok(expression.find(value).map_or(value, |found| &value[found.end()..]).to_owned())
+    Ok(expression
+        .find(value)
+        .map_or(value, |found| &value[found.end()..])
+        .to_owned())
 }
 
 /// Expressions find the leftmost match: both sides are turned round to find the rightmost.
@@ -417,7 +457,9 @@ mod tests {
             "PATH_" => Some("/a/b/c.tar.gz".to_owned()),
             _ => None,
         };
-        Expander::new('\\').expand(text, &variables).map(|expanded| expanded.text)
+        Expander::new('\\')
+            .expand(text, &variables)
+            .map(|expanded| expanded.text)
     }
 
     #[test]
@@ -426,7 +468,10 @@ mod tests {
             ("$A-${A}", "value-value"),
             ("${X:-d}${X-d}${EMPTY:-d}${EMPTY-d}", "ddd"),
             ("${A:+yes}${EMPTY:+yes}${EMPTY+yes}", "yesyes"),
-            ("${PATH_#*/}|${PATH_##*/}|${PATH_%.*}|${PATH_%%.*}", "a/b/c.tar.gz|c.tar.gz|/a/b/c.tar|/a/b/c"),
+            (
+                "${PATH_#*/}|${PATH_##*/}|${PATH_%.*}|${PATH_%%.*}",
+                "a/b/c.tar.gz|c.tar.gz|/a/b/c.tar|/a/b/c",
+            ),
             ("${A/a/o}${PATH_//\\//:}", "volue:a:b:c.tar.gz"),
             ("'$A' \"$A\" \\$A", "$A value $A"),
             ("${X:-${A}}", "value"),
@@ -456,7 +501,10 @@ mod tests {
     #[test]
     fn words_split_outside_quotes() {
         let variables = |name: &str| (name == "S").then(|| "a b".to_owned());
-        let words = Expander::new('\\').expand("x$S \"$S\" c\\ d ''", &variables).expect("well-formed").words;
+        let words = Expander::new('\\')
+            .expand("x$S \"$S\" c\\ d ''", &variables)
+            .expect("well-formed")
+            .words;
         assert_eq!(words, ["xa", "b", "a b", "c d"]);
     }
 

@@ -93,10 +93,16 @@ impl PatternMatcher {
                 }
                 text.remove(0);
             }
-            let syntax = || PatternError::Syntax { pattern: pattern.to_owned() };
+            let syntax = || PatternError::Syntax {
+                pattern: pattern.to_owned(),
+            };
             path_pattern::matches(&text, ".").map_err(|_| syntax())?;
             let matching = compile(&text).map_err(|_| syntax())?;
-            compiled.push(Pattern { text, exception, matching });
+            compiled.push(Pattern {
+                text,
+                exception,
+                matching,
+            });
         }
         Ok(PatternMatcher { patterns: compiled })
     }
@@ -121,7 +127,9 @@ impl PatternMatcher {
         let mut deciding = None;
         for pattern in &self.patterns {
             // A pattern that could change nothing is not tried.
-            if pattern.exception == deciding.is_some() && (pattern.matches(path) || parents(path).any(|parent| pattern.matches(parent))) {
+            if pattern.exception == deciding.is_some()
+                && (pattern.matches(path) || parents(path).any(|parent| pattern.matches(parent)))
+            {
                 deciding = Some(pattern.text.as_str()).filter(|_| !pattern.exception);
             }
         }
@@ -134,14 +142,19 @@ impl PatternMatcher {
         self.patterns.iter().filter(|pattern| pattern.exception).any(|pattern| {
             let text = pattern.text.as_str();
             let plain = text.trim_end_matches("**").trim_end_matches('*').trim_end_matches('/');
-            plain.contains(['*', '?', '[', '\\']) || plain.is_empty() || format!("{plain}/").starts_with(&inside) || inside.starts_with(&format!("{plain}/"))
+            plain.contains(['*', '?', '[', '\\'])
+                || plain.is_empty()
+                || format!("{plain}/").starts_with(&inside)
+                || inside.starts_with(&format!("{plain}/"))
         })
     }
 }
 
 /// The directories that a path is in, the outermost first.
 fn parents(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(at, _)| &path[..at]).filter(|parent| !parent.is_empty())
+    path.match_indices('/')
+        .map(|(at, _)| &path[..at])
+        .filter(|parent| !parent.is_empty())
 }
 
 impl Pattern {
@@ -238,7 +251,9 @@ mod tests {
     use super::*;
 
     fn ignored(patterns: &[&str], path: &str) -> bool {
-        PatternMatcher::new(patterns).expect("well-formed").matches_or_parent_matches(path)
+        PatternMatcher::new(patterns)
+            .expect("well-formed")
+            .matches_or_parent_matches(path)
     }
 
     #[test]
@@ -258,7 +273,11 @@ mod tests {
         assert!(!matcher.may_have_exceptions_below("node_modules"));
         assert!(matcher.may_have_exceptions_below("dist"));
         assert!(matcher.may_have_exceptions_below("dist/keep/deeper"));
-        assert!(PatternMatcher::new(&["*", "!**/x"]).expect("well-formed").may_have_exceptions_below("any"));
+        assert!(
+            PatternMatcher::new(&["*", "!**/x"])
+                .expect("well-formed")
+                .may_have_exceptions_below("any")
+        );
     }
 
     #[test]
@@ -269,7 +288,13 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_errors() {
-        assert_eq!(PatternMatcher::new(&["!"]).expect_err("bad"), PatternError::EmptyException);
-        assert!(matches!(PatternMatcher::new(&["[a"]).expect_err("bad"), PatternError::Syntax { .. }));
+        assert_eq!(
+            PatternMatcher::new(&["!"]).expect_err("bad"),
+            PatternError::EmptyException
+        );
+        assert!(matches!(
+            PatternMatcher::new(&["[a"]).expect_err("bad"),
+            PatternError::Syntax { .. }
+        ));
     }
 }

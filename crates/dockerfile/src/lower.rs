@@ -75,14 +75,22 @@ pub fn lower(dockerfile: &Dockerfile, request: &PlanRequest, resolved: &Resolved
         if let Some(stage) = stage {
             let mut config = stage.config.clone();
             config.config.labels.extend(request.labels.clone());
-            targets.push(Target { platform: stage.platform.clone(), vertex: stage.vertex.clone(), config });
+            targets.push(Target {
+                platform: stage.platform.clone(),
+                vertex: stage.vertex.clone(),
+                config,
+            });
         }
     }
     if !lowerer.needs.is_empty() {
         return Ok(Lowering::Needs(lowerer.needs));
     }
     let Lowerer { graph, diagnostics, .. } = lowerer;
-    Ok(Lowering::Done(Box::new(Lowered { graph, targets, diagnostics })))
+    Ok(Lowering::Done(Box::new(Lowered {
+        graph,
+        targets,
+        diagnostics,
+    })))
 }
 
 struct Lowerer<'a> {
@@ -122,13 +130,17 @@ impl Lowerer<'_> {
             {
                 let stage = &self.dockerfile.stages[stage];
                 let source_only = stage.from.base == "scratch"
-                    && stage.instructions.iter().all(|instruction| matches!(&instruction.kind, crate::instruction::Kind::Copy(copy) if copy.add));
+                    && stage.instructions.iter().all(
+                        |instruction| matches!(&instruction.kind, crate::instruction::Kind::Copy(copy) if copy.add),
+                    );
                 let message = if source_only {
                     "SOURCE_DATE_EPOCH from a stage is not supported yet"
                 } else {
                     "SOURCE_DATE_EPOCH stage does not meet source-only requirements"
                 };
-                return Err(SyntaxError::new(message).hint("give a number of seconds since 1970 instead").at(*lines));
+                return Err(SyntaxError::new(message)
+                    .hint("give a number of seconds since 1970 instead")
+                    .at(*lines));
             }
         }
         Ok(())

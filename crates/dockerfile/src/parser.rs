@@ -17,14 +17,35 @@ const MAX_LINE: usize = 65_535;
 
 /// The instructions, in upper case.
 pub const INSTRUCTIONS: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD",
-    "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// Parses a file. Instructions that do not exist are still nodes; [`crate::instruction`] refuses them.
 pub fn parse(text: &str) -> Result<(Tree, Vec<Diagnostic>), SyntaxError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut parser = Parser { lines: text.split_inclusive('\n').collect(), at: 0, directives: Directives::default(), diagnostics: Vec::new() };
+    let mut parser = Parser {
+        lines: text.split_inclusive('\n').collect(),
+        at: 0,
+        directives: Directives::default(),
+        diagnostics: Vec::new(),
+    };
     let mut nodes = Vec::new();
     let mut comments = Vec::new();
     while let Some((line, start)) = parser.next_line()? {
@@ -55,7 +76,14 @@ pub fn parse(text: &str) -> Result<(Tree, Vec<Diagnostic>), SyntaxError> {
         return Err(SyntaxError::new("file with no instructions"));
     }
     let Directives { escape, found, .. } = parser.directives;
-    Ok((Tree { nodes, escape, directives: found }, parser.diagnostics))
+    Ok((
+        Tree {
+            nodes,
+            escape,
+            directives: found,
+        },
+        parser.diagnostics,
+    ))
 }
 
 struct Parser<'a> {
@@ -73,8 +101,13 @@ impl<'a> Parser<'a> {
         };
         self.at += 1;
         if line.len() > MAX_LINE {
-            let error = SyntaxError::new(format!("dockerfile line greater than maximum allowed size of {MAX_LINE}"));
-            return Err(error.at(Lines { start: self.at, end: self.at }));
+            let error = SyntaxError::new(format!(
+                "dockerfile line greater than maximum allowed size of {MAX_LINE}"
+            ));
+            return Err(error.at(Lines {
+                start: self.at,
+                end: self.at,
+            }));
         }
         Ok(Some((line, self.at)))
     }
@@ -177,7 +210,12 @@ pub(crate) fn new_node(line: &str, escape: Escape) -> Result<Node, SyntaxError> 
         None => (trimmed, ""),
     };
     let (flags, rest) = arguments::flags(rest);
-    let mut node = Node { keyword: keyword.to_owned(), original: line.to_owned(), flags, ..Node::default() };
+    let mut node = Node {
+        keyword: keyword.to_owned(),
+        original: line.to_owned(),
+        flags,
+        ..Node::default()
+    };
     arguments::fill(&mut node, rest.trim(), escape)?;
     Ok(node)
 }
@@ -206,7 +244,10 @@ impl Directives {
         if !["syntax", "escape", "check"].contains(&name.as_str()) {
             return Ok(());
         }
-        let at = Lines { start: number, end: number };
+        let at = Lines {
+            start: number,
+            end: number,
+        };
         if self.found.iter().any(|known| known.name == name) {
             return Err(SyntaxError::new(format!("only one {name} parser directive can be used")).at(at));
         }
@@ -214,10 +255,18 @@ impl Directives {
             self.escape = match value.as_str() {
                 "\\" => Escape::Backslash,
                 "`" => Escape::Backtick,
-                other => return Err(SyntaxError::new(format!("invalid escape token '{other}' does not match ` or \\")).at(at)),
+                other => {
+                    return Err(
+                        SyntaxError::new(format!("invalid escape token '{other}' does not match ` or \\")).at(at),
+                    );
+                }
             };
         }
-        self.found.push(Directive { name, value, line: number });
+        self.found.push(Directive {
+            name,
+            value,
+            line: number,
+        });
         Ok(())
     }
 }
@@ -242,7 +291,11 @@ mod tests {
     fn places_are_lines_from_one() {
         let (tree, _) = parse("# escape=`\n\nFROM a\nRUN <<EOF `\n  b\nhello\nEOF\n").expect("well-formed");
         assert_eq!(tree.escape, Escape::Backtick);
-        let lines: Vec<_> = tree.nodes.iter().map(|node| (node.lines.start, node.lines.end)).collect();
+        let lines: Vec<_> = tree
+            .nodes
+            .iter()
+            .map(|node| (node.lines.start, node.lines.end))
+            .collect();
         assert_eq!(lines, [(3, 3), (4, 7)]);
         assert_eq!(tree.nodes[1].heredocs[0].content, "hello\n");
     }
@@ -254,7 +307,10 @@ mod tests {
             (error.message.clone(), error.lines.map(|lines| lines.start))
         };
         assert_eq!(error("# only\n"), ("file with no instructions".into(), None));
-        assert_eq!(error("FROM a\nENV b\n"), ("ENV must have two arguments".into(), Some(2)));
+        assert_eq!(
+            error("FROM a\nENV b\n"),
+            ("ENV must have two arguments".into(), Some(2))
+        );
         assert_eq!(error("FROM a\nRUN <<E\n"), ("unterminated heredoc".into(), Some(2)));
     }
 

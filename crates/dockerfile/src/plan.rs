@@ -120,7 +120,8 @@ pub struct Resolved {
 impl Resolved {
     /// Adds what a need resolved to.
     pub fn insert(&mut self, need: &Need, image: ResolvedImage) {
-        self.images.insert((key(&need.reference, &need.origin), need.platform.clone()), image);
+        self.images
+            .insert((key(&need.reference, &need.origin), need.platform.clone()), image);
     }
 
     /// What an image resolved to.

@@ -43,7 +43,12 @@ impl Dockerfile {
             match (instruction.kind, stages.last_mut()) {
                 (Kind::From(from), _) => {
                     let Instruction { lines, original, .. } = instruction;
-                    stages.push(Stage { from, lines, original, instructions: Vec::new() });
+                    stages.push(Stage {
+                        from,
+                        lines,
+                        original,
+                        instructions: Vec::new(),
+                    });
                 }
                 (kind, Some(stage)) => stage.instructions.push(Instruction { kind, ..instruction }),
                 (Kind::Arg(args), None) => {
@@ -51,7 +56,9 @@ impl Dockerfile {
                 }
                 (_, None) => {
                     let hint = "begin the file with FROM; only ARG may stand before it";
-                    return Err(SyntaxError::new("no build stage in current context").hint(hint).at(node.lines));
+                    return Err(SyntaxError::new("no build stage in current context")
+                        .hint(hint)
+                        .at(node.lines));
                 }
             }
         }
@@ -59,14 +66,28 @@ impl Dockerfile {
             return Err(SyntaxError::new("dockerfile contains no stages to build").hint("add a FROM instruction"));
         }
         let escape = tree.escape;
-        Ok((Dockerfile { global_args, stages, escape, tree }, diagnostics))
+        Ok((
+            Dockerfile {
+                global_args,
+                stages,
+                escape,
+                tree,
+            },
+            diagnostics,
+        ))
     }
 
     /// The position of a stage by its name or number; only those before `before` count.
     pub fn stage(&self, name: &str, before: usize) -> Option<usize> {
         let lower = name.to_lowercase();
-        let named = self.stages[..before.min(self.stages.len())].iter().rposition(|stage| stage.from.name.as_deref() == Some(&lower));
-        named.or_else(|| name.parse().ok().filter(|number| *number < before && *number < self.stages.len()))
+        let named = self.stages[..before.min(self.stages.len())]
+            .iter()
+            .rposition(|stage| stage.from.name.as_deref() == Some(&lower));
+        named.or_else(|| {
+            name.parse()
+                .ok()
+                .filter(|number| *number < before && *number < self.stages.len())
+        })
     }
 
     /// The names of all stages.
@@ -80,7 +101,9 @@ impl Dockerfile {
             return Ok(self.stages.len() - 1);
         };
         self.stage(name, self.stages.len()).ok_or_else(|| {
-            let meant = nearest(name, self.stage_names()).map(|known| format!(" (did you mean {known}?)")).unwrap_or_default();
+            let meant = nearest(name, self.stage_names())
+                .map(|known| format!(" (did you mean {known}?)"))
+                .unwrap_or_default();
             let error = SyntaxError::new(format!("target stage {name:?} could not be found{meant}"));
             let names: Vec<String> = self.stage_names().map(|name| format!("`{name}`")).collect();
             if names.is_empty() {

@@ -157,7 +157,11 @@ impl Mount {
     pub fn source_in(&self, position: usize) -> Option<&str> {
         match &self.kind {
             MountKind::Bind { input, source, .. } if *input == position => Some(source),
-            MountKind::Cache { input: Some(input), source, .. } if *input == position => Some(source),
+            MountKind::Cache {
+                input: Some(input),
+                source,
+                ..
+            } if *input == position => Some(source),
             _ => None,
         }
     }

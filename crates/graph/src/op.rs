@@ -45,8 +45,16 @@ impl Op {
     /// How the files that are taken from input `position` stand in the instruction.
     pub fn source_of_input(&self, position: usize) -> Option<String> {
         let sources: Vec<&str> = match self {
-            Op::File(file) => file.actions.iter().filter_map(|action| action.source_in(position)).collect(),
-            Op::Exec(exec) => exec.mounts.iter().filter_map(|mount| mount.source_in(position)).collect(),
+            Op::File(file) => file
+                .actions
+                .iter()
+                .filter_map(|action| action.source_in(position))
+                .collect(),
+            Op::Exec(exec) => exec
+                .mounts
+                .iter()
+                .filter_map(|mount| mount.source_in(position))
+                .collect(),
             _ => Vec::new(),
         };
         (!sources.is_empty()).then(|| sources.join(" "))

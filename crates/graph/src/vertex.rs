@@ -81,7 +81,10 @@ impl Graph {
     /// If an input is not in the graph: vertices are added after their inputs.
     pub fn add(&mut self, op: Op, inputs: Vec<VertexId>, meta: VertexMeta) -> VertexId {
         for input in &inputs {
-            assert!(self.positions.contains_key(input), "inputs are added before what uses them");
+            assert!(
+                self.positions.contains_key(input),
+                "inputs are added before what uses them"
+            );
         }
         let id = VertexId(identity(&op, &inputs));
         if let Some(&position) = self.positions.get(&id) {
@@ -91,7 +94,12 @@ impl Graph {
             return id;
         }
         self.positions.insert(id.clone(), self.vertices.len());
-        self.vertices.push(Vertex { id: id.clone(), op, inputs, meta });
+        self.vertices.push(Vertex {
+            id: id.clone(),
+            op,
+            inputs,
+            meta,
+        });
         id
     }
 

@@ -47,7 +47,13 @@ pub fn assemble_image(
         Family::Docker => (MediaType::DOCKER_MANIFEST, MediaType::DOCKER_CONFIG),
     };
     let config = Document::new(config)?;
-    let layers = layers.into_iter().map(|layer| Descriptor { media_type: layer_type(&layer.media_type, family), ..layer }).collect();
+    let layers = layers
+        .into_iter()
+        .map(|layer| Descriptor {
+            media_type: layer_type(&layer.media_type, family),
+            ..layer
+        })
+        .collect();
     let manifest = Document::new(Manifest {
         schema_version: 2,
         media_type: Some(manifest_type.clone()),
@@ -59,11 +65,20 @@ pub fn assemble_image(
     })?;
     let mut descriptor = manifest.descriptor(manifest_type).with_platform(platform.clone());
     descriptor.annotations = annotations.manifest_descriptor;
-    Ok(PlatformImage { platform, config, manifest, descriptor })
+    Ok(PlatformImage {
+        platform,
+        config,
+        manifest,
+        descriptor,
+    })
 }
 
 /// The index of several platforms' images.
-pub fn assemble_index(images: &[PlatformImage], family: Family, annotations: Annotations) -> Result<Document<ImageIndex>, serde_json::Error> {
+pub fn assemble_index(
+    images: &[PlatformImage],
+    family: Family,
+    annotations: Annotations,
+) -> Result<Document<ImageIndex>, serde_json::Error> {
     Document::new(ImageIndex {
         schema_version: 2,
         media_type: Some(index_type(family)),

@@ -22,7 +22,11 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
             continue;
         }
         let value = value(path, name)?;
-        let value = if name == b"security.capability" { without_root_id(value) } else { value };
+        let value = if name == b"security.capability" {
+            without_root_id(value)
+        } else {
+            value
+        };
         found.push((name.to_vec(), value));
     }
     found.sort();
@@ -84,7 +88,12 @@ pub(crate) fn write(path: &Path, attributes: &[(Vec<u8>, Vec<u8>)]) -> io::Resul
 
 /// Makes a directory of a tree opaque.
 pub(crate) fn make_opaque(path: &Path) -> io::Result<()> {
-    Ok(rustix::fs::lsetxattr(path, OPAQUE, b"y", rustix::fs::XattrFlags::empty())?)
+    Ok(rustix::fs::lsetxattr(
+        path,
+        OPAQUE,
+        b"y",
+        rustix::fs::XattrFlags::empty(),
+    )?)
 }
 
 #[cfg(test)]

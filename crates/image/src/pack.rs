@@ -33,7 +33,11 @@ pub struct CompressionSetting {
 impl Default for CompressionSetting {
     /// Gzip, which everything reads, at the level that most tools use.
     fn default() -> CompressionSetting {
-        CompressionSetting { compression: Compression::Gzip, level: None, threads: None }
+        CompressionSetting {
+            compression: Compression::Gzip,
+            level: None,
+            threads: None,
+        }
     }
 }
 
@@ -104,10 +108,21 @@ impl PackError {
 }
 
 /// Packs a plan. Times later than `epoch` become `epoch`.
-pub fn pack_layer(plan: &LayerPlan, setting: CompressionSetting, epoch: Option<i64>, mut out: BlobWriter) -> Result<Packed, PackError> {
+pub fn pack_layer(
+    plan: &LayerPlan,
+    setting: CompressionSetting,
+    epoch: Option<i64>,
+    mut out: BlobWriter,
+) -> Result<Packed, PackError> {
     let (diff_id, index) = write_layer(plan, setting, epoch, &mut out)?;
     let (digest, size) = out.commit(None).map_err(PackError::Store)?;
-    Ok(Packed { diff_id, digest, size, media_type: setting.media_type(), index })
+    Ok(Packed {
+        diff_id,
+        digest,
+        size,
+        media_type: setting.media_type(),
+        index,
+    })
 }
 
 /// Writes the compressed layer to anything.
@@ -117,11 +132,22 @@ pub fn write_layer(
     epoch: Option<i64>,
     out: &mut (impl Write + Send),
 ) -> Result<(DiffId, LayerIndex), PackError> {
-    let threads = setting.threads.or_else(|| std::thread::available_parallelism().ok().map(NonZero::get)).unwrap_or(1);
+    let threads = setting
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok().map(NonZero::get))
+        .unwrap_or(1);
     std::thread::scope(|scope| {
         let mut pipe = match setting.compression {
             Compression::Uncompressed => Pipe::plain(out),
-            method => Pipe::compressed(out, Compressor { method, level: setting.level }, threads, scope),
+            method => Pipe::compressed(
+                out,
+                Compressor {
+                    method,
+                    level: setting.level,
+                },
+                threads,
+                scope,
+            ),
         };
         let index = write_entries(plan, epoch, &mut pipe)?;
         let diff_id = pipe.finish().map_err(PackError::Write)?;
@@ -137,17 +163,22 @@ fn write_entries(plan: &LayerPlan, epoch: Option<i64>, pipe: &mut Pipe<'_>) -> R
         if let Some(epoch) = epoch
             && entry.mtime.seconds >= epoch
         {
-            entry.mtime = kiln_store::index::Mtime { seconds: epoch, nanos: 0 };
+            entry.mtime = kiln_store::index::Mtime {
+                seconds: epoch,
+                nanos: 0,
+            };
         }
         if entry.path.is_empty() {
             continue;
         }
-        pipe.write(&header(&entry, entry.mtime.seconds)).map_err(PackError::Write)?;
+        pipe.write(&header(&entry, entry.mtime.seconds))
+            .map_err(PackError::Write)?;
         if let EntryKind::File { size, digest } = &mut entry.kind {
             *digest = Some(write_file(planned, *size, pipe, &mut buffer)?);
         }
         if let EntryKind::Directory { opaque: true } = entry.kind {
-            pipe.write(&opaque_mark(&entry, entry.mtime.seconds)).map_err(PackError::Write)?;
+            pipe.write(&opaque_mark(&entry, entry.mtime.seconds))
+                .map_err(PackError::Write)?;
         }
         entries.push(entry);
     }
@@ -171,11 +202,16 @@ fn write_file(planned: &PlannedEntry, size: u64, pipe: &mut Pipe<'_>, buffer: &m
         pipe.write(&buffer[..count]).map_err(PackError::Write)?;
     }
     if found != size {
-        return Err(PackError::Changed { path: shown(), expected: size, found });
+        return Err(PackError::Changed {
+            path: shown(),
+            expected: size,
+            found,
+        });
     }
     let padding = size.next_multiple_of(BLOCK as u64) - size;
     let zeros = [0; BLOCK];
-    pipe.write(&zeros[..usize::try_from(padding).unwrap_or(0)]).map_err(PackError::Write)?;
+    pipe.write(&zeros[..usize::try_from(padding).unwrap_or(0)])
+        .map_err(PackError::Write)?;
     Ok(hasher.finish())
 }
 
@@ -225,7 +261,12 @@ impl Compressor {
 
 impl<'a> Pipe<'a> {
     fn plain(out: &'a mut (dyn Write + Send)) -> Pipe<'a> {
-        Pipe { out, hasher: Hasher::new(Algorithm::Sha256), pending: Vec::new(), workers: None }
+        Pipe {
+            out,
+            hasher: Hasher::new(Algorithm::Sha256),
+            pending: Vec::new(),
+            workers: None,
+        }
     }
 
     fn compressed<'scope>(
@@ -247,8 +288,18 @@ impl<'a> Pipe<'a> {
                 }
             });
         }
-        let workers = Workers { jobs, results: VecDeque::new(), limit: threads * 2, sent: false };
-        Pipe { out, hasher: Hasher::new(Algorithm::Sha256), pending: Vec::with_capacity(CHUNK), workers: Some(workers) }
+        let workers = Workers {
+            jobs,
+            results: VecDeque::new(),
+            limit: threads * 2,
+            sent: false,
+        };
+        Pipe {
+            out,
+            hasher: Hasher::new(Algorithm::Sha256),
+            pending: Vec::with_capacity(CHUNK),
+            workers: Some(workers),
+        }
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -269,19 +320,28 @@ impl<'a> Pipe<'a> {
 
     fn send_chunk(&mut self) -> io::Result<()> {
         let chunk = std::mem::replace(&mut self.pending, Vec::with_capacity(CHUNK));
-        let Some(workers) = &mut self.workers else { return Ok(()) };
+        let Some(workers) = &mut self.workers else {
+            return Ok(());
+        };
         if workers.results.len() >= workers.limit {
             receive(workers, self.out)?;
         }
         let (sender, receiver) = sync_channel(1);
-        workers.jobs.send((chunk, sender)).map_err(|_| io::Error::other("the compressor threads ended"))?;
+        workers
+            .jobs
+            .send((chunk, sender))
+            .map_err(|_| io::Error::other("the compressor threads ended"))?;
         workers.results.push_back(receiver);
         workers.sent = true;
         Ok(())
     }
 
     fn finish(mut self) -> io::Result<DiffId> {
-        if self.workers.as_ref().is_some_and(|workers| !self.pending.is_empty() || !workers.sent) {
+        if self
+            .workers
+            .as_ref()
+            .is_some_and(|workers| !self.pending.is_empty() || !workers.sent)
+        {
             self.send_chunk()?;
         }
         if let Some(workers) = &mut self.workers {
@@ -294,8 +354,12 @@ impl<'a> Pipe<'a> {
 }
 
 fn receive(workers: &mut Workers, out: &mut (dyn Write + Send)) -> io::Result<()> {
-    let Some(result) = workers.results.pop_front() else { return Ok(()) };
-    let compressed = result.recv().map_err(|_| io::Error::other("a compressor thread ended"))??;
+    let Some(result) = workers.results.pop_front() else {
+        return Ok(());
+    };
+    let compressed = result
+        .recv()
+        .map_err(|_| io::Error::other("a compressor thread ended"))??;
     out.write_all(&compressed)
 }
 
@@ -306,14 +370,35 @@ mod tests {
     use kiln_store::index::{Entry, Mtime};
 
     fn plan() -> LayerPlan {
-        let noise: Vec<u8> = (0..3_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let entry = |path: &str, kind| Entry { path: path.into(), kind, mode: 0o644, uid: 0, gid: 0, mtime: Mtime { seconds: 100, nanos: 5 }, xattrs: Vec::new() };
+        let noise: Vec<u8> = (0..3_000_000_u32)
+            .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let entry = |path: &str, kind| Entry {
+            path: path.into(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime { seconds: 100, nanos: 5 },
+            xattrs: Vec::new(),
+        };
         let planned = |path: &str, bytes: Vec<u8>| PlannedEntry {
-            entry: entry(path, EntryKind::File { size: bytes.len() as u64, digest: None }),
+            entry: entry(
+                path,
+                EntryKind::File {
+                    size: bytes.len() as u64,
+                    digest: None,
+                },
+            ),
             content: Content::Bytes(bytes.into()),
         };
-        let directory = PlannedEntry { entry: entry("d", EntryKind::Directory { opaque: true }), content: Content::None };
-        LayerPlan { entries: vec![planned("a", b"hello".to_vec()), directory, planned("d/noise", noise)] }
+        let directory = PlannedEntry {
+            entry: entry("d", EntryKind::Directory { opaque: true }),
+            content: Content::None,
+        };
+        LayerPlan {
+            entries: vec![planned("a", b"hello".to_vec()), directory, planned("d/noise", noise)],
+        }
     }
 
     fn packed(setting: CompressionSetting) -> (Vec<u8>, DiffId) {
@@ -325,20 +410,36 @@ mod tests {
     #[test]
     fn the_bytes_do_not_depend_on_the_number_of_threads() {
         for compression in [Compression::Gzip, Compression::Zstd] {
-            let with = |threads| packed(CompressionSetting { compression, level: None, threads: Some(threads) });
+            let with = |threads| {
+                packed(CompressionSetting {
+                    compression,
+                    level: None,
+                    threads: Some(threads),
+                })
+            };
             assert_eq!(with(1), with(4));
         }
     }
 
     #[test]
     fn every_method_gives_the_same_tar_back() {
-        let (plain, diff_id) = packed(CompressionSetting { compression: Compression::Uncompressed, level: None, threads: None });
+        let (plain, diff_id) = packed(CompressionSetting {
+            compression: Compression::Uncompressed,
+            level: None,
+            threads: None,
+        });
         assert_eq!(DiffId(Digest::sha256(&plain)), diff_id);
         let (gzip, _) = packed(CompressionSetting::default());
         let mut unpacked = Vec::new();
-        flate2::read::MultiGzDecoder::new(&gzip[..]).read_to_end(&mut unpacked).expect("valid gzip");
+        flate2::read::MultiGzDecoder::new(&gzip[..])
+            .read_to_end(&mut unpacked)
+            .expect("valid gzip");
         assert_eq!(unpacked, plain);
-        let (zstd, _) = packed(CompressionSetting { compression: Compression::Zstd, level: None, threads: None });
+        let (zstd, _) = packed(CompressionSetting {
+            compression: Compression::Zstd,
+            level: None,
+            threads: None,
+        });
         assert_eq!(zstd::decode_all(&zstd[..]).expect("valid zstd"), plain);
     }
 
@@ -346,7 +447,11 @@ mod tests {
     fn a_file_that_changed_is_an_error() {
         let mut plan = plan();
         plan.entries[0].entry.kind = EntryKind::File { size: 4, digest: None };
-        let error = write_layer(&plan, CompressionSetting::default(), None, &mut Vec::new()).expect_err("the size differs");
-        assert_eq!(error.to_string(), "`/a` changed while it was read: it had 4 bytes, now it has 5");
+        let error =
+            write_layer(&plan, CompressionSetting::default(), None, &mut Vec::new()).expect_err("the size differs");
+        assert_eq!(
+            error.to_string(),
+            "`/a` changed while it was read: it had 4 bytes, now it has 5"
+        );
     }
 }

@@ -73,7 +73,11 @@ pub fn plan_from_tree(tree: &Path) -> Result<LayerPlan, PlanError> {
     let index = scan_tree(tree)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(tree, flags, Mode::empty());
-    let dir = dir.map_err(|source| PlanError::Io { operation: "open", path: tree.to_owned(), source: source.into() })?;
+    let dir = dir.map_err(|source| PlanError::Io {
+        operation: "open",
+        path: tree.to_owned(),
+        source: source.into(),
+    })?;
     Ok(plan_from_index(&index, &Arc::new(dir)))
 }
 
@@ -81,12 +85,17 @@ pub fn plan_from_tree(tree: &Path) -> Result<LayerPlan, PlanError> {
 pub fn plan_from_index(index: &LayerIndex, dir: &Arc<OwnedFd>) -> LayerPlan {
     let planned = |entry: &Entry| PlannedEntry {
         content: match entry.kind {
-            EntryKind::File { .. } => Content::In { dir: dir.clone(), path: entry.path.clone() },
+            EntryKind::File { .. } => Content::In {
+                dir: dir.clone(),
+                path: entry.path.clone(),
+            },
             _ => Content::None,
         },
         entry: entry.clone(),
     };
-    LayerPlan { entries: index.entries.iter().map(planned).collect() }
+    LayerPlan {
+        entries: index.entries.iter().map(planned).collect(),
+    }
 }
 
 impl Content {
@@ -119,7 +128,11 @@ pub fn write_tree(plan: &LayerPlan, tree: &Path, ownership: Ownership) -> Result
         let path = tree.join(OsStr::from_bytes(&entry.path));
         let failed = |operation| {
             let path = path.clone();
-            move |source| PlanError::Io { operation, path, source }
+            move |source| PlanError::Io {
+                operation,
+                path,
+                source,
+            }
         };
         make(planned, tree, &path).map_err(failed("write"))?;
         if matches!(entry.kind, EntryKind::Whiteout | EntryKind::Hardlink { .. }) {
@@ -132,13 +145,27 @@ pub fn write_tree(plan: &LayerPlan, tree: &Path, ownership: Ownership) -> Result
     }
     // Whatever is made in a directory moves its time, so directories come last, the deepest first.
     for (path, entry) in directories.into_iter().rev() {
-        set_time(&path, entry).map_err(|source| PlanError::Io { operation: "set the time of", path, source })?;
+        set_time(&path, entry).map_err(|source| PlanError::Io {
+            operation: "set the time of",
+            path,
+            source,
+        })?;
     }
-    Ok(LayerIndex::new(plan.entries.iter().map(|planned| planned.entry.clone()).collect()))
+    Ok(LayerIndex::new(
+        plan.entries.iter().map(|planned| planned.entry.clone()).collect(),
+    ))
 }
 
 fn make(planned: &PlannedEntry, tree: &Path, path: &Path) -> io::Result<()> {
-    let device = |kind, major, minor| rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), rustix::fs::makedev(major, minor));
+    let device = |kind, major, minor| {
+        rustix::fs::mknodat(
+            CWD,
+            path,
+            kind,
+            Mode::from_raw_mode(0o600),
+            rustix::fs::makedev(major, minor),
+        )
+    };
     match &planned.entry.kind {
         EntryKind::Directory { opaque } => {
             std::fs::create_dir(path)?;
@@ -162,7 +189,13 @@ fn make(planned: &PlannedEntry, tree: &Path, path: &Path) -> io::Result<()> {
         // A user namespace may not make devices; the index still has them, and a layer is packed from that.
         EntryKind::CharDevice { major, minor } => ignore_refusal(device(FileType::CharacterDevice, *major, *minor)),
         EntryKind::BlockDevice { major, minor } => ignore_refusal(device(FileType::BlockDevice, *major, *minor)),
-        EntryKind::Fifo => Ok(rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?),
+        EntryKind::Fifo => Ok(rustix::fs::mknodat(
+            CWD,
+            path,
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )?),
     }
 }
 
@@ -186,11 +219,21 @@ pub(crate) fn finish(entry: &Entry, path: &Path, ownership: Ownership) -> io::Re
         rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
     }
     attributes::write(path, &entry.xattrs)?;
-    if entry.is_directory() { Ok(()) } else { set_time(path, entry) }
+    if entry.is_directory() {
+        Ok(())
+    } else {
+        set_time(path, entry)
+    }
 }
 
 pub(crate) fn set_time(path: &Path, entry: &Entry) -> io::Result<()> {
-    let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: entry.mtime.nanos.into() };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: entry.mtime.seconds,
+        tv_nsec: entry.mtime.nanos.into(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }

@@ -25,7 +25,10 @@ pub struct ScanError {
 
 /// The index of a tree. Sockets are left out; of several names of one file the first in order is the file.
 pub fn scan_tree(tree: &Path) -> Result<LayerIndex, ScanError> {
-    let mut scan = Scan { entries: Vec::new(), links: HashMap::new() };
+    let mut scan = Scan {
+        entries: Vec::new(),
+        links: HashMap::new(),
+    };
     scan.directory(tree, &mut Vec::new())?;
     Ok(LayerIndex::new(scan.entries))
 }
@@ -38,10 +41,18 @@ struct Scan {
 
 impl Scan {
     fn directory(&mut self, path: &Path, relative: &mut Vec<u8>) -> Result<(), ScanError> {
-        let failed = |operation| move |source| ScanError { operation, path: path.to_owned(), source };
+        let failed = |operation| {
+            move |source| ScanError {
+                operation,
+                path: path.to_owned(),
+                source,
+            }
+        };
         let names = std::fs::read_dir(path).map_err(failed("list"))?;
-        let mut names: Vec<_> =
-            names.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>().map_err(failed("list"))?;
+        let mut names: Vec<_> = names
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<_>>()
+            .map_err(failed("list"))?;
         names.sort();
         for name in names {
             let length = relative.len();
@@ -56,15 +67,25 @@ impl Scan {
     }
 
     fn entry(&mut self, path: &Path, relative: &mut Vec<u8>) -> Result<(), ScanError> {
-        let failed = |operation| move |source| ScanError { operation, path: path.to_owned(), source };
+        let failed = |operation| {
+            move |source| ScanError {
+                operation,
+                path: path.to_owned(),
+                source,
+            }
+        };
         let metadata = path.symlink_metadata().map_err(failed("read the attributes of"))?;
         let file_type = metadata.file_type();
         let device = || (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
         let kind = if file_type.is_dir() {
-            EntryKind::Directory { opaque: attributes::is_opaque(path) }
+            EntryKind::Directory {
+                opaque: attributes::is_opaque(path),
+            }
         } else if file_type.is_symlink() {
             let target = std::fs::read_link(path).map_err(failed("read the link"))?;
-            EntryKind::Symlink { target: target.as_os_str().as_bytes().to_vec() }
+            EntryKind::Symlink {
+                target: target.as_os_str().as_bytes().to_vec(),
+            }
         } else if file_type.is_file() {
             self.file(&metadata, relative)
         } else if file_type.is_char_device() {
@@ -81,14 +102,21 @@ impl Scan {
             return Ok(());
         };
         let plain = matches!(kind, EntryKind::Whiteout);
-        let xattrs = if plain { Vec::new() } else { attributes::read(path).map_err(failed("read the attributes of"))? };
+        let xattrs = if plain {
+            Vec::new()
+        } else {
+            attributes::read(path).map_err(failed("read the attributes of"))?
+        };
         self.entries.push(Entry {
             path: relative.clone(),
             kind,
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
-            mtime: Mtime { seconds: metadata.mtime(), nanos: u32::try_from(metadata.mtime_nsec()).unwrap_or(0) },
+            mtime: Mtime {
+                seconds: metadata.mtime(),
+                nanos: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
+            },
             xattrs,
         });
         if file_type.is_dir() {
@@ -105,6 +133,9 @@ impl Scan {
             }
             self.links.insert(inode, relative.to_vec());
         }
-        EntryKind::File { size: metadata.len(), digest: None }
+        EntryKind::File {
+            size: metadata.len(),
+            digest: None,
+        }
     }
 }

@@ -17,7 +17,9 @@ pub(crate) fn header(entry: &Entry, mtime: i64) -> Vec<u8> {
     let (name, type_flag, link, size) = shape(entry);
     let (mode, device) = match entry.kind {
         EntryKind::Whiteout => (0, (0, 0)),
-        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => (entry.mode, (major, minor)),
+        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
+            (entry.mode, (major, minor))
+        }
         _ => (entry.mode, (0, 0)),
     };
     let mut records = Vec::new();
@@ -53,20 +55,54 @@ pub(crate) fn header(entry: &Entry, mtime: i64) -> Vec<u8> {
         records.sort();
         let body = pax_body(&records);
         let pax_name = [b"PaxHeaders.0/".as_slice(), &truncated(last_component(&name))].concat();
-        let pax = Fields { name: &truncated(&pax_name), prefix: &[], mode: 0o644, uid: 0, gid: 0, size: body.len() as u64, mtime: 0, type_flag: b'x', link: &[], device: (0, 0) };
+        let pax = Fields {
+            name: &truncated(&pax_name),
+            prefix: &[],
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: body.len() as u64,
+            mtime: 0,
+            type_flag: b'x',
+            link: &[],
+            device: (0, 0),
+        };
         blocks.extend_from_slice(&pax.block());
         blocks.extend_from_slice(&body);
         blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
     }
-    let fields = Fields { name: &short, prefix: &prefix, mode, uid, gid, size: size_field, mtime: time, type_flag, link: &link_field, device };
+    let fields = Fields {
+        name: &short,
+        prefix: &prefix,
+        mode,
+        uid,
+        gid,
+        size: size_field,
+        mtime: time,
+        type_flag,
+        link: &link_field,
+        device,
+    };
     blocks.extend_from_slice(&fields.block());
     blocks
 }
 
 /// The file that says that a directory hides what is below it.
 pub(crate) fn opaque_mark(directory: &Entry, mtime: i64) -> Vec<u8> {
-    let path = if directory.path.is_empty() { b".wh..wh..opq".to_vec() } else { [&directory.path[..], b"/.wh..wh..opq"].concat() };
-    let mark = Entry { path, kind: EntryKind::File { size: 0, digest: None }, mode: 0, uid: 0, gid: 0, mtime: directory.mtime, xattrs: Vec::new() };
+    let path = if directory.path.is_empty() {
+        b".wh..wh..opq".to_vec()
+    } else {
+        [&directory.path[..], b"/.wh..wh..opq"].concat()
+    };
+    let mark = Entry {
+        path,
+        kind: EntryKind::File { size: 0, digest: None },
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        mtime: directory.mtime,
+        xattrs: Vec::new(),
+    };
     header(&mark, mtime)
 }
 
@@ -93,7 +129,9 @@ fn whiteout_name(path: &[u8]) -> Vec<u8> {
 
 fn last_component(path: &[u8]) -> &[u8] {
     let path = path.strip_suffix(b"/").unwrap_or(path);
-    path.iter().rposition(|&byte| byte == b'/').map_or(path, |slash| &path[slash + 1..])
+    path.iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(path, |slash| &path[slash + 1..])
 }
 
 fn truncated(text: &[u8]) -> Vec<u8> {

@@ -77,7 +77,9 @@ impl UnpackError {
     /// Whether the disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            UnpackError::Archive(source) | UnpackError::Entry { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            UnpackError::Archive(source) | UnpackError::Entry { source, .. } => {
+                source.kind() == io::ErrorKind::StorageFull
+            }
             UnpackError::TooLarge { .. } => false,
         }
     }
@@ -90,12 +92,29 @@ pub fn unpack_layer(
     tree: &Path,
     options: &UnpackOptions,
 ) -> Result<Unpacked, UnpackError> {
-    let mut stream = HashingReader { inner: decompress(reader, compression).map_err(UnpackError::Archive)?, hasher: Hasher::new(Algorithm::Sha256) };
+    let mut stream = HashingReader {
+        inner: decompress(reader, compression).map_err(UnpackError::Archive)?,
+        hasher: Hasher::new(Algorithm::Sha256),
+    };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(tree, flags, Mode::empty());
-    let root = root.map_err(|source| UnpackError::Entry { path: "/".into(), source: source.into() })?;
-    let root_path = tree.canonicalize().map_err(|source| UnpackError::Entry { path: "/".into(), source })?;
-    let mut unpacking = Unpacking { root, root_path, options: *options, entries: HashMap::new(), parents: HashMap::new(), whiteouts: HashSet::new(), size: 0 };
+    let root = root.map_err(|source| UnpackError::Entry {
+        path: "/".into(),
+        source: source.into(),
+    })?;
+    let root_path = tree.canonicalize().map_err(|source| UnpackError::Entry {
+        path: "/".into(),
+        source,
+    })?;
+    let mut unpacking = Unpacking {
+        root,
+        root_path,
+        options: *options,
+        entries: HashMap::new(),
+        parents: HashMap::new(),
+        whiteouts: HashSet::new(),
+        size: 0,
+    };
     let mut archive = tar::Archive::new(&mut stream);
     for entry in archive.entries().map_err(UnpackError::Archive)? {
         unpacking.entry(entry.map_err(UnpackError::Archive)?)?;
@@ -105,7 +124,11 @@ pub fn unpack_layer(
     io::copy(&mut stream, &mut io::sink()).map_err(UnpackError::Archive)?;
     let size = unpacking.size;
     let index = LayerIndex::new(unpacking.entries.into_values().collect());
-    Ok(Unpacked { index, diff_id: DiffId(stream.hasher.finish()), size })
+    Ok(Unpacked {
+        index,
+        diff_id: DiffId(stream.hasher.finish()),
+        size,
+    })
 }
 
 /// The plain stream. The bytes decide, not the media type: some registries hold layers with the wrong one.
@@ -175,7 +198,10 @@ impl Unpacking {
 
     fn apply(&mut self, entry: &mut tar::Entry<'_, impl Read>, path: &[u8]) -> Result<(), Failure> {
         let kind = entry.header().entry_type();
-        if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink) {
+        if matches!(
+            kind,
+            EntryType::XGlobalHeader | EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink
+        ) {
             return Ok(());
         }
         let (directory, name) = split(path);
@@ -190,7 +216,10 @@ impl Unpacking {
             mode: header.mode()? & 0o7777,
             uid: u32::try_from(header.uid()?).unwrap_or(u32::MAX),
             gid: u32::try_from(header.gid()?).unwrap_or(u32::MAX),
-            mtime: Mtime { seconds: i64::try_from(header.mtime()?).unwrap_or(0), nanos: 0 },
+            mtime: Mtime {
+                seconds: i64::try_from(header.mtime()?).unwrap_or(0),
+                nanos: 0,
+            },
             xattrs: attributes.xattrs,
         };
         made.uid = attributes.uid.unwrap_or(made.uid);
@@ -219,7 +248,14 @@ impl Unpacking {
         Ok(())
     }
 
-    fn make(&mut self, entry: &mut tar::Entry<'_, impl Read>, kind: EntryType, parent: &Parent, name: &OsStr, made: &mut Entry) -> Result<(), Failure> {
+    fn make(
+        &mut self,
+        entry: &mut tar::Entry<'_, impl Read>,
+        kind: EntryType,
+        parent: &Parent,
+        name: &OsStr,
+        made: &mut Entry,
+    ) -> Result<(), Failure> {
         let fd = parent.fd.as_fd();
         if kind != EntryType::Directory {
             self.clear(parent, name)?;
@@ -233,7 +269,10 @@ impl Unpacking {
                 match rustix::fs::mkdirat(fd, name, Mode::from_raw_mode(0o755)) {
                     Ok(()) => {}
                     Err(rustix::io::Errno::EXIST) if is_directory(parent, name) => {
-                        let opaque = self.entries.get(&made.path).is_some_and(|known| matches!(known.kind, EntryKind::Directory { opaque: true }));
+                        let opaque = self
+                            .entries
+                            .get(&made.path)
+                            .is_some_and(|known| matches!(known.kind, EntryKind::Directory { opaque: true }));
                         made.kind = EntryKind::Directory { opaque };
                     }
                     Err(rustix::io::Errno::EXIST) => {
@@ -255,9 +294,14 @@ impl Unpacking {
                 made.kind = EntryKind::Symlink { target };
             }
             EntryType::Link => {
-                let (directory, target) = { let path = cleaned(&link_name(entry)?); let (d, n) = split(&path); (d.to_vec(), n.to_vec()) };
+                let (directory, target) = {
+                    let path = cleaned(&link_name(entry)?);
+                    let (d, n) = split(&path);
+                    (d.to_vec(), n.to_vec())
+                };
                 let from = self.parent(&directory)?;
-                rustix::fs::linkat(from.fd.as_fd(), OsStr::from_bytes(&target), fd, name, AtFlags::empty()).map_err(io::Error::from)?;
+                rustix::fs::linkat(from.fd.as_fd(), OsStr::from_bytes(&target), fd, name, AtFlags::empty())
+                    .map_err(io::Error::from)?;
                 let target = joined(&from.path, &target);
                 // A link to a link is one more name of the same file.
                 made.kind = match self.entries.get(&target).map(|entry| &entry.kind) {
@@ -273,14 +317,21 @@ impl Unpacking {
                     (EntryKind::BlockDevice { major, minor }, FileType::BlockDevice)
                 };
                 made.kind = kind;
-                match rustix::fs::mknodat(fd, name, file_type, Mode::from_raw_mode(0o600), rustix::fs::makedev(major, minor)) {
+                match rustix::fs::mknodat(
+                    fd,
+                    name,
+                    file_type,
+                    Mode::from_raw_mode(0o600),
+                    rustix::fs::makedev(major, minor),
+                ) {
                     // A user namespace may not make devices; the index has them all the same.
                     Ok(()) | Err(rustix::io::Errno::PERM) => {}
                     Err(error) => return Err(io::Error::from(error).into()),
                 }
             }
             EntryType::Fifo => {
-                rustix::fs::mknodat(fd, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0).map_err(io::Error::from)?;
+                rustix::fs::mknodat(fd, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+                    .map_err(io::Error::from)?;
                 made.kind = EntryKind::Fifo;
             }
             other => {
@@ -332,7 +383,15 @@ impl Unpacking {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
-        let entry = Entry { path: path.clone(), kind: EntryKind::Whiteout, mode: 0, uid: 0, gid: 0, mtime: Mtime::default(), xattrs: Vec::new() };
+        let entry = Entry {
+            path: path.clone(),
+            kind: EntryKind::Whiteout,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        };
         self.entries.insert(path, entry);
         Ok(())
     }
@@ -343,13 +402,16 @@ impl Unpacking {
             Ok(()) => {}
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {
-                kiln_store::remove_directory_tree(&PathBuf::from(format!("/proc/self/fd/{}", parent.fd.as_raw_fd())).join(name))?;
+                kiln_store::remove_directory_tree(
+                    &PathBuf::from(format!("/proc/self/fd/{}", parent.fd.as_raw_fd())).join(name),
+                )?;
             }
             Err(error) => return Err(error.into()),
         }
         let path = joined(&parent.path, name.as_bytes());
         let below = [&path[..], b"/"].concat();
-        self.entries.retain(|known, _| *known != path && !known.starts_with(&below));
+        self.entries
+            .retain(|known, _| *known != path && !known.starts_with(&below));
         self.parents.clear();
         Ok(())
     }
@@ -373,7 +435,9 @@ impl Unpacking {
             Err(error) => return Err(error.into()),
         };
         let real = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-        let path = real.strip_prefix(&self.root_path).map(|path| path.as_os_str().as_bytes().to_vec());
+        let path = real
+            .strip_prefix(&self.root_path)
+            .map(|path| path.as_os_str().as_bytes().to_vec());
         let path = path.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a directory outside the tree"))?;
         if self.parents.len() >= MAX_OPEN_PARENTS {
             self.parents.clear();
@@ -386,15 +450,28 @@ impl Unpacking {
     fn open(&self, directory: &[u8]) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let path = if directory.is_empty() { b".".as_slice() } else { directory };
-        rustix::fs::openat2(self.root.as_fd(), OsStr::from_bytes(path), flags, Mode::empty(), resolve)
+        let path = if directory.is_empty() {
+            b".".as_slice()
+        } else {
+            directory
+        };
+        rustix::fs::openat2(
+            self.root.as_fd(),
+            OsStr::from_bytes(path),
+            flags,
+            Mode::empty(),
+            resolve,
+        )
     }
 
     /// Whatever is made in a directory moves its time, so times of directories are set last.
     fn finish_directories(&self) -> Result<(), UnpackError> {
         for entry in self.entries.values().filter(|entry| entry.is_directory()) {
             let path = self.root_path.join(OsStr::from_bytes(&entry.path));
-            set_time(&path, entry).map_err(|source| UnpackError::Entry { path: path.display().to_string(), source })?;
+            set_time(&path, entry).map_err(|source| UnpackError::Entry {
+                path: path.display().to_string(),
+                source,
+            })?;
         }
         Ok(())
     }
@@ -434,7 +511,9 @@ fn attributes_of(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Extended> 
             b"mtime" => found.mtime = text().and_then(pax_time),
             key => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.".as_slice())
-                    && !attributes::OVERLAY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                    && !attributes::OVERLAY_PREFIXES
+                        .iter()
+                        .any(|prefix| name.starts_with(prefix))
                 {
                     found.xattrs.push((name.to_vec(), extension.value_bytes().to_vec()));
                 }
@@ -458,7 +537,10 @@ fn pax_time(text: &str) -> Option<Mtime> {
 }
 
 fn link_name(entry: &tar::Entry<'_, impl Read>) -> io::Result<Vec<u8>> {
-    let name = entry.link_name_bytes().map(|name| name.into_owned()).filter(|name| !name.is_empty());
+    let name = entry
+        .link_name_bytes()
+        .map(|name| name.into_owned())
+        .filter(|name| !name.is_empty());
     name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a link without a target"))
 }
 
@@ -485,7 +567,11 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+    if directory.is_empty() {
+        name.to_vec()
+    } else {
+        [directory, b"/", name].concat()
+    }
 }
 
 fn is_directory(parent: &Parent, name: &OsStr) -> bool {

@@ -110,7 +110,11 @@ impl RootView {
             trail.push(place);
         }
         let place = trail[trail.len() - 1];
-        Ok(Some(Found { path: resolved, entry: place.entry, layer: place.layer }))
+        Ok(Some(Found {
+            path: resolved,
+            entry: place.entry,
+            layer: place.layer,
+        }))
     }
 
     /// The entries of a directory, by name. Nothing, if there is no such directory.
@@ -124,7 +128,11 @@ impl RootView {
             for entry in self.layers[number].children(&resolved) {
                 names.entry(entry.name().to_vec()).or_insert_with(|| match entry.kind {
                     EntryKind::Whiteout => None,
-                    _ => Some(Found { path: entry.path.clone(), entry, layer: number }),
+                    _ => Some(Found {
+                        path: entry.path.clone(),
+                        entry,
+                        layer: number,
+                    }),
                 });
             }
             let prefix = if resolved.is_empty() { 0 } else { resolved.len() + 1 };
@@ -138,7 +146,13 @@ impl RootView {
                         continue;
                     }
                     implied = path;
-                    names.entry(path[prefix..].to_vec()).or_insert_with(|| Some(Found { path: path.to_vec(), entry: &IMPLIED, layer: number }));
+                    names.entry(path[prefix..].to_vec()).or_insert_with(|| {
+                        Some(Found {
+                            path: path.to_vec(),
+                            entry: &IMPLIED,
+                            layer: number,
+                        })
+                    });
                 }
             }
         }
@@ -178,7 +192,11 @@ impl RootView {
     }
 
     fn root(&self) -> Place<'_> {
-        Place { entry: &IMPLIED, layer: 0, bottom: 0 }
+        Place {
+            entry: &IMPLIED,
+            layer: 0,
+            bottom: 0,
+        }
     }
 
     /// What stands at a path whose parent is a directory of which the layers from `bottom` on are visible.
@@ -192,11 +210,24 @@ impl RootView {
                 None => &*IMPLIED,
             };
             match (&entry.kind, &mut found) {
-                (EntryKind::Whiteout, _) => return found.map(|place| Place { bottom: number + 1, ..place }),
+                (EntryKind::Whiteout, _) => {
+                    return found.map(|place| Place {
+                        bottom: number + 1,
+                        ..place
+                    });
+                }
                 (EntryKind::Directory { opaque }, None) => {
-                    found = Some(Place { entry, layer: number, bottom });
+                    found = Some(Place {
+                        entry,
+                        layer: number,
+                        bottom,
+                    });
                     if *opaque {
-                        return Some(Place { entry, layer: number, bottom: number });
+                        return Some(Place {
+                            entry,
+                            layer: number,
+                            bottom: number,
+                        });
                     }
                 }
                 (EntryKind::Directory { opaque }, Some(place)) => {
@@ -210,7 +241,13 @@ impl RootView {
                         return found;
                     }
                 }
-                (_, None) => return Some(Place { entry, layer: number, bottom: number }),
+                (_, None) => {
+                    return Some(Place {
+                        entry,
+                        layer: number,
+                        bottom: number,
+                    });
+                }
                 // A directory above a file hides it, and whatever is below the file.
                 (_, Some(place)) => {
                     place.bottom = number + 1;
@@ -223,7 +260,8 @@ impl RootView {
 }
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".")
+    path.split(|&byte| byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
 }
 
 fn push(path: &mut Vec<u8>, component: &[u8]) {
@@ -243,7 +281,15 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, kind: EntryKind) -> Entry {
-        Entry { path: path.into(), kind, mode: 0o755, uid: 0, gid: 0, mtime: Mtime::default(), xattrs: Vec::new() }
+        Entry {
+            path: path.into(),
+            kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        }
     }
 
     fn layer(entries: &[(&str, &str)]) -> Arc<LayerIndex> {
@@ -253,7 +299,9 @@ mod tests {
                 "opaque" => EntryKind::Directory { opaque: true },
                 "gone" => EntryKind::Whiteout,
                 "file" => EntryKind::File { size: 0, digest: None },
-                target => EntryKind::Symlink { target: target.trim_start_matches("-> ").into() },
+                target => EntryKind::Symlink {
+                    target: target.trim_start_matches("-> ").into(),
+                },
             };
             entry(path, kind)
         });
@@ -267,12 +315,20 @@ mod tests {
 
     fn names(view: &RootView, path: &str) -> Vec<String> {
         let children = view.children(path.as_bytes()).expect("no loop");
-        children.iter().map(|found| String::from_utf8_lossy(found.path.rsplit(|&b| b == b'/').next().unwrap_or_default()).into_owned()).collect()
+        children
+            .iter()
+            .map(|found| {
+                String::from_utf8_lossy(found.path.rsplit(|&b| b == b'/').next().unwrap_or_default()).into_owned()
+            })
+            .collect()
     }
 
     #[test]
     fn the_top_layer_decides() {
-        let view = RootView::new(vec![layer(&[("a", "dir"), ("a/x", "file"), ("b", "file")]), layer(&[("a", "dir"), ("a/x", "gone"), ("a/y", "file")])]);
+        let view = RootView::new(vec![
+            layer(&[("a", "dir"), ("a/x", "file"), ("b", "file")]),
+            layer(&[("a", "dir"), ("a/x", "gone"), ("a/y", "file")]),
+        ]);
         assert_eq!(at(&view, "a/x"), None);
         assert_eq!(at(&view, "a/y"), Some(("a/y".into(), 1)));
         assert_eq!(at(&view, "b"), Some(("b".into(), 0)));
@@ -282,7 +338,14 @@ mod tests {
 
     #[test]
     fn opaque_directories_and_whiteouts_hide_what_is_below() {
-        let bottom = layer(&[("d", "dir"), ("d/old", "file"), ("e", "dir"), ("e/old", "file"), ("f", "dir"), ("f/old", "file")]);
+        let bottom = layer(&[
+            ("d", "dir"),
+            ("d/old", "file"),
+            ("e", "dir"),
+            ("e/old", "file"),
+            ("f", "dir"),
+            ("f/old", "file"),
+        ]);
         let middle = layer(&[("d", "opaque"), ("d/new", "file"), ("e", "gone"), ("f", "file")]);
         let top = layer(&[("e", "dir"), ("e/new", "file"), ("f", "dir"), ("f/new", "file")]);
         let view = RootView::new(vec![bottom, middle, top]);
@@ -294,13 +357,27 @@ mod tests {
 
     #[test]
     fn links_are_resolved_inside_the_root() {
-        let view = RootView::new(vec![layer(&[("usr", "dir"), ("usr/lib", "dir"), ("usr/lib/x", "file"), ("lib", "-> usr/lib"), ("up", "-> ../../../usr"), ("abs", "-> /lib/x"), ("loop", "-> loop")])]);
+        let view = RootView::new(vec![layer(&[
+            ("usr", "dir"),
+            ("usr/lib", "dir"),
+            ("usr/lib/x", "file"),
+            ("lib", "-> usr/lib"),
+            ("up", "-> ../../../usr"),
+            ("abs", "-> /lib/x"),
+            ("loop", "-> loop"),
+        ])]);
         assert_eq!(at(&view, "lib/x"), Some(("usr/lib/x".into(), 0)));
         assert_eq!(at(&view, "up/lib/x"), Some(("usr/lib/x".into(), 0)));
         assert_eq!(at(&view, "/abs"), Some(("usr/lib/x".into(), 0)));
         assert_eq!(at(&view, "lib/../lib/x"), Some(("usr/lib/x".into(), 0)));
-        assert_eq!(view.lookup(b"loop", FollowLast::Yes).expect_err("a loop"), ViewError::Loop("loop".into()));
-        let link = view.lookup(b"lib", FollowLast::No).expect("no loop").expect("it is there");
+        assert_eq!(
+            view.lookup(b"loop", FollowLast::Yes).expect_err("a loop"),
+            ViewError::Loop("loop".into())
+        );
+        let link = view
+            .lookup(b"lib", FollowLast::No)
+            .expect("no loop")
+            .expect("it is there");
         assert!(matches!(link.entry.kind, EntryKind::Symlink { .. }));
     }
 

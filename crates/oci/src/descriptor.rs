@@ -68,10 +68,16 @@ fn base64_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
     let text = Option::<String>::deserialize(deserializer)?;
     let valid = text.as_deref().is_none_or(|text| {
         let data = text.trim_end_matches('=');
-        let letters = data.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
+        let letters = data
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
         letters && text.len().is_multiple_of(4) && text.len() - data.len() <= 2
     });
-    if valid { Ok(text) } else { Err(serde::de::Error::custom("`data` is not base64")) }
+    if valid {
+        Ok(text)
+    } else {
+        Err(serde::de::Error::custom("`data` is not base64"))
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +93,13 @@ mod tests {
         };
         assert!(read("text/plain", "eA==").is_ok());
         assert!(read("application/vnd.oci.image.layer.v1.tar+gzip", "").is_ok());
-        for (media_type, data) in [("text/plain", "eA"), ("text/plain", "e==="), ("text", ""), ("/plain", ""), ("a/.b", "")] {
+        for (media_type, data) in [
+            ("text/plain", "eA"),
+            ("text/plain", "e==="),
+            ("text", ""),
+            ("/plain", ""),
+            ("a/.b", ""),
+        ] {
             assert!(read(media_type, data).is_err(), "{media_type} {data}");
         }
     }

@@ -1,7 +1,7 @@
 //! A parsed document together with the exact bytes that it came from.
 
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::{Descriptor, Digest, MediaType};
 

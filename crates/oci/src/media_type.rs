@@ -106,7 +106,9 @@ impl MediaType {
 impl<'de> Deserialize<'de> for MediaType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MediaType, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let valid = text.split_once('/').is_some_and(|(kind, name)| is_restricted_name(kind) && is_restricted_name(name));
+        let valid = text
+            .split_once('/')
+            .is_some_and(|(kind, name)| is_restricted_name(kind) && is_restricted_name(name));
         if valid {
             Ok(MediaType::new(text))
         } else {

@@ -62,7 +62,10 @@ impl Platform {
     /// The canonical spelling: `aarch64` → `arm64`, `arm64/v8` → `arm64`, `arm` → `arm/v7`.
     pub fn normalized(mut self) -> Platform {
         self.os = self.os.to_lowercase();
-        let (architecture, variant) = match (self.architecture.to_lowercase().as_str(), self.variant.to_lowercase().as_str()) {
+        let (architecture, variant) = match (
+            self.architecture.to_lowercase().as_str(),
+            self.variant.to_lowercase().as_str(),
+        ) {
             ("i386" | "i486" | "i586" | "i686" | "386", _) => ("386", String::new()),
             ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", String::new()),
             ("x86_64" | "x86-64" | "amd64", variant) => ("amd64", variant.to_owned()),
@@ -87,14 +90,52 @@ impl Platform {
 
 /// Operating systems, in Go's spelling.
 const SYSTEMS: [&str; 16] = [
-    "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris",
-    "wasip1", "windows", "zos",
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
+    "zos",
 ];
 
 /// Architectures, in Go's spelling.
 const ARCHITECTURES: [&str; 27] = [
-    "386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "loong64", "mips", "mipsle", "mips64", "mips64le", "mips64p32",
-    "mips64p32le", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm", "mips64el", "mipsel",
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+    "mips64el",
+    "mipsel",
     "unknown",
 ];
 
@@ -108,22 +149,40 @@ impl FromStr for Platform {
         if let Some((os, qualifiers, rest)) = qualified(text) {
             let (os_version, os_features) = parse_qualifiers(qualifiers).ok_or_else(format)?;
             let platform: Platform = format!("{os}{rest}").parse().map_err(|_| format())?;
-            return Ok(Platform { os_version, os_features, ..platform });
+            return Ok(Platform {
+                os_version,
+                os_features,
+                ..platform
+            });
         }
-        let word = |part: &&str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "_.-".contains(letter));
+        let word = |part: &&str| {
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || "_.-".contains(letter))
+        };
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(word) {
             return Err(format());
         }
         let host = Platform::host();
         let part = |os: &str, architecture: &str, variant: &str| {
-            Platform { os: os.into(), architecture: architecture.into(), variant: variant.into(), ..Platform::default() }.normalized()
+            Platform {
+                os: os.into(),
+                architecture: architecture.into(),
+                variant: variant.into(),
+                ..Platform::default()
+            }
+            .normalized()
         };
         match parts.as_slice() {
             [one] => {
                 let platform = part("linux", one, "");
                 if ARCHITECTURES.contains(&platform.architecture.as_str()) {
-                    return Ok(Platform { os: host.os, ..platform });
+                    return Ok(Platform {
+                        os: host.os,
+                        ..platform
+                    });
                 }
                 let os = normal_os(one);
                 if SYSTEMS.contains(&os.as_str()) {
@@ -149,7 +208,9 @@ fn qualified(text: &str) -> Option<(&str, &str, &str)> {
 fn parse_qualifiers(text: &str) -> Option<(String, Vec<String>)> {
     let mut parts = text.split('+').map(unescaped);
     let version = parts.next()??;
-    let features = parts.map(|feature| feature.filter(|feature| !feature.is_empty())).collect::<Option<Vec<String>>>()?;
+    let features = parts
+        .map(|feature| feature.filter(|feature| !feature.is_empty()))
+        .collect::<Option<Vec<String>>>()?;
     Some((version, features))
 }
 
@@ -200,13 +261,29 @@ impl PlatformMatcher {
     /// `amd64/v3` runs `amd64/v2`, `amd64` runs `386`).
     pub fn only(platform: &Platform) -> PlatformMatcher {
         let wanted = platform.clone().normalized();
-        let other = |architecture: &str, variant: String| Platform { architecture: architecture.into(), variant, ..wanted.clone() };
-        let number = |default: u32| wanted.variant.trim_start_matches('v').split('.').next().and_then(|text| text.parse().ok()).unwrap_or(default);
+        let other = |architecture: &str, variant: String| Platform {
+            architecture: architecture.into(),
+            variant,
+            ..wanted.clone()
+        };
+        let number = |default: u32| {
+            wanted
+                .variant
+                .trim_start_matches('v')
+                .split('.')
+                .next()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(default)
+        };
         let arm = |from: u32| (5..=from).rev().map(|version| other("arm", format!("v{version}")));
         let mut accepted = vec![wanted.clone()];
         match wanted.architecture.as_str() {
             "amd64" => {
-                accepted.extend((2..number(1)).rev().map(|version| other("amd64", format!("v{version}"))));
+                accepted.extend(
+                    (2..number(1))
+                        .rev()
+                        .map(|version| other("amd64", format!("v{version}"))),
+                );
                 accepted.push(other("amd64", String::new()));
                 accepted.push(other("386", String::new()));
             }
@@ -247,7 +324,11 @@ impl PlatformMatcher {
 
 /// Whether every feature that an image needs is wanted. Windows images name features that every Windows has.
 fn offers_features(wanted: &Platform, image: &Platform) -> bool {
-    image.os == "windows" || image.os_features.iter().all(|feature| wanted.os_features.contains(feature))
+    image.os == "windows"
+        || image
+            .os_features
+            .iter()
+            .all(|feature| wanted.os_features.contains(feature))
 }
 
 /// Windows images run on their own build of Windows: the first three numbers of the version.
@@ -263,7 +344,10 @@ impl fmt::Display for Platform {
         if !self.os_version.is_empty() || !self.os_features.is_empty() {
             let mut features = self.os_features.clone();
             features.sort();
-            let features: String = features.iter().map(|feature| format!("+{}", escaped(feature))).collect();
+            let features: String = features
+                .iter()
+                .map(|feature| format!("+{}", escaped(feature)))
+                .collect();
             write!(f, "({}{features})", escaped(&self.os_version))?;
         }
         write!(f, "/{}", self.architecture)?;
@@ -293,8 +377,20 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(text.parse::<Platform>().expect(text).to_string(), expected);
         }
-        assert_eq!("arm64".parse::<Platform>().expect("an architecture").architecture, "arm64");
-        for bad in ["", "linux/", "a/b/c/d", "nonsense", "li nux/amd64", "linux(+)/amd64", "linux(%4)/amd64", "linux(a/amd64"] {
+        assert_eq!(
+            "arm64".parse::<Platform>().expect("an architecture").architecture,
+            "arm64"
+        );
+        for bad in [
+            "",
+            "linux/",
+            "a/b/c/d",
+            "nonsense",
+            "li nux/amd64",
+            "linux(+)/amd64",
+            "linux(%4)/amd64",
+            "linux(a/amd64",
+        ] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }
@@ -309,12 +405,17 @@ mod tests {
         let matcher = PlatformMatcher::only(&"windows(10.0.17763.1)/amd64".parse().expect("valid"));
         assert!(matcher.accepts(&"windows(10.0.17763.99)/amd64".parse().expect("valid")));
         assert!(!matcher.accepts(&"windows(10.0.20348.1)/amd64".parse().expect("valid")));
-        assert!(!PlatformMatcher::only(&Platform::linux("amd64", "")).accepts(&"linux(+gpu)/amd64".parse().expect("valid")));
+        assert!(
+            !PlatformMatcher::only(&Platform::linux("amd64", "")).accepts(&"linux(+gpu)/amd64".parse().expect("valid"))
+        );
     }
 
     #[test]
     fn the_nearest_platform_is_chosen() {
-        let platforms: Vec<Platform> = ["linux/arm/v5", "linux/arm/v6", "linux/386", "linux/amd64"].iter().map(|text| text.parse().expect(text)).collect();
+        let platforms: Vec<Platform> = ["linux/arm/v5", "linux/arm/v6", "linux/386", "linux/amd64"]
+            .iter()
+            .map(|text| text.parse().expect(text))
+            .collect();
         let best = |wanted: &str| {
             let matcher = PlatformMatcher::only(&wanted.parse().expect(wanted));
             matcher.best(platforms.iter().map(|platform| (platform, platform.to_string())))

@@ -63,11 +63,17 @@ static PATH: LazyLock<Regex> = LazyLock::new(|| {
 });
 static DOMAIN: LazyLock<Regex> = LazyLock::new(|| {
     let label = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])";
-    Regex::new(&format!("^(?:{label}(?:\\.{label})*|\\[(?:[a-fA-F0-9:]+)\\])(?::[0-9]+)?$")).expect("a constant that compiles")
+    Regex::new(&format!(
+        "^(?:{label}(?:\\.{label})*|\\[(?:[a-fA-F0-9:]+)\\])(?::[0-9]+)?$"
+    ))
+    .expect("a constant that compiles")
 });
-static TAG: LazyLock<Regex> = LazyLock::new(|| Regex::new("^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$").expect("a constant that compiles"));
-static DIGEST: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new("^[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}$").expect("a constant that compiles"));
+static TAG: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$").expect("a constant that compiles"));
+static DIGEST: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new("^[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}$")
+        .expect("a constant that compiles")
+});
 
 /// Whether a text is a registry's domain with an optional port.
 pub fn is_domain(text: &str) -> bool {
@@ -113,14 +119,22 @@ impl Reference {
         let digest = match digest {
             None => None,
             Some(text) if !DIGEST.is_match(text) => {
-                return Err(ReferenceError::NotADigest { name: rest.to_owned(), text: text.to_owned() });
+                return Err(ReferenceError::NotADigest {
+                    name: rest.to_owned(),
+                    text: text.to_owned(),
+                });
             }
             Some(text) => Some(text.parse().map_err(ReferenceError::Digest)?),
         };
         if path.len() > MAX_NAME {
             return Err(ReferenceError::TooLong);
         }
-        Ok(Reference { domain: domain.to_owned(), path: path.to_owned(), tag: tag.map(str::to_owned), digest })
+        Ok(Reference {
+            domain: domain.to_owned(),
+            path: path.to_owned(),
+            tag: tag.map(str::to_owned),
+            digest,
+        })
     }
 
     /// The registry, with its port.
@@ -153,23 +167,36 @@ impl Reference {
         if !TAG.is_match(tag) {
             return Err(ReferenceError::Format);
         }
-        Ok(Reference { tag: Some(tag.to_owned()), ..self.clone() })
+        Ok(Reference {
+            tag: Some(tag.to_owned()),
+            ..self.clone()
+        })
     }
 
     /// The same name and tag with a digest.
     pub fn with_digest(&self, digest: Digest) -> Reference {
-        Reference { digest: Some(digest), ..self.clone() }
+        Reference {
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 
     /// The name alone.
     pub fn without_tag_and_digest(&self) -> Reference {
-        Reference { tag: None, digest: None, ..self.clone() }
+        Reference {
+            tag: None,
+            digest: None,
+            ..self.clone()
+        }
     }
 
     /// With the tag `latest` if there is neither tag nor digest.
     pub fn tagged_latest(&self) -> Reference {
         match (&self.tag, &self.digest) {
-            (None, None) => Reference { tag: Some("latest".to_owned()), ..self.clone() },
+            (None, None) => Reference {
+                tag: Some("latest".to_owned()),
+                ..self.clone()
+            },
             _ => self.clone(),
         }
     }
@@ -197,7 +224,11 @@ impl Reference {
 fn split_domain(text: &str) -> (String, String) {
     let (domain, remainder) = match text.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first => {
-            let domain = if first == "index.docker.io" { DEFAULT_DOMAIN } else { first };
+            let domain = if first == "index.docker.io" {
+                DEFAULT_DOMAIN
+            } else {
+                first
+            };
             (domain.to_owned(), rest.to_owned())
         }
         _ => (DEFAULT_DOMAIN.to_owned(), text.to_owned()),
@@ -271,8 +302,17 @@ mod tests {
         assert_eq!(error("Alpine"), ReferenceError::Uppercase("library/Alpine".into()));
         assert_eq!(error("a b"), ReferenceError::Format);
         assert_eq!(error(&"a".repeat(64)), ReferenceError::Identifier("a".repeat(64)));
-        assert_eq!(error("app@20250324-101500"), ReferenceError::NotADigest { name: "library/app".into(), text: "20250324-101500".into() });
-        assert!(matches!(error(&format!("app@sha256:{}", "a".repeat(40))), ReferenceError::Digest(_)));
+        assert_eq!(
+            error("app@20250324-101500"),
+            ReferenceError::NotADigest {
+                name: "library/app".into(),
+                text: "20250324-101500".into()
+            }
+        );
+        assert!(matches!(
+            error(&format!("app@sha256:{}", "a".repeat(40))),
+            ReferenceError::Digest(_)
+        ));
     }
 
     #[test]

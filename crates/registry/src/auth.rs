@@ -100,8 +100,17 @@ impl DockerConfig {
         let keys = keys(domain);
         let entry = keys.iter().find_map(|key| self.auths.get(key)).or_else(|| {
             // Keys may be whole URLs.
-            let host = |key: &str| key.trim_start_matches("https://").trim_start_matches("http://").split('/').next().map(str::to_owned);
-            self.auths.iter().find(|(key, _)| host(key).is_some_and(|host| host == domain)).map(|(_, entry)| entry)
+            let host = |key: &str| {
+                key.trim_start_matches("https://")
+                    .trim_start_matches("http://")
+                    .split('/')
+                    .next()
+                    .map(str::to_owned)
+            };
+            self.auths
+                .iter()
+                .find(|(key, _)| host(key).is_some_and(|host| host == domain))
+                .map(|(_, entry)| entry)
         })?;
         if let Some(token) = entry.identitytoken.clone().filter(|token| !token.is_empty()) {
             return Some(Credential::Identity(token));
@@ -109,24 +118,44 @@ impl DockerConfig {
         if let Some(encoded) = entry.auth.as_ref().filter(|auth| !auth.is_empty()) {
             let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
             let (user, password) = decoded.split_once(':')?;
-            return Some(Credential::Basic { user: user.to_owned(), password: password.trim_end_matches('\0').to_owned() });
+            return Some(Credential::Basic {
+                user: user.to_owned(),
+                password: password.trim_end_matches('\0').to_owned(),
+            });
         }
-        Some(Credential::Basic { user: entry.username.clone()?, password: entry.password.clone()? })
+        Some(Credential::Basic {
+            user: entry.username.clone()?,
+            password: entry.password.clone()?,
+        })
     }
 
     fn ask_helper(&self, helper: &str, key: &str) -> Result<Option<Credential>, RegistryError> {
         let program = format!("docker-credential-{helper}");
-        let failed = |message: String| RegistryError::Helper { helper: program.clone(), message };
-        let mut command = Command::new(find(&program, self.search_path.as_deref()).unwrap_or_else(|| program.clone().into()));
-        command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |message: String| RegistryError::Helper {
+            helper: program.clone(),
+            message,
+        };
+        let mut command =
+            Command::new(find(&program, self.search_path.as_deref()).unwrap_or_else(|| program.clone().into()));
+        command
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         if let Some(mut input) = child.stdin.take() {
-            input.write_all(key.as_bytes()).map_err(|error| failed(error.to_string()))?;
+            input
+                .write_all(key.as_bytes())
+                .map_err(|error| failed(error.to_string()))?;
         }
         let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            return if said.contains("credentials not found") { Ok(None) } else { Err(failed(said)) };
+            return if said.contains("credentials not found") {
+                Ok(None)
+            } else {
+                Err(failed(said))
+            };
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -137,17 +166,30 @@ impl DockerConfig {
         let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))?;
         Ok(Some(match answer.username.as_str() {
             "<token>" => Credential::Identity(answer.secret),
-            user => Credential::Basic { user: user.to_owned(), password: answer.secret },
+            user => Credential::Basic {
+                user: user.to_owned(),
+                password: answer.secret,
+            },
         }))
     }
 }
 
 fn keys(domain: &str) -> Vec<String> {
-    if domain == "docker.io" { vec![DOCKER_KEY.to_owned(), "docker.io".to_owned(), "index.docker.io".to_owned()] } else { vec![domain.to_owned()] }
+    if domain == "docker.io" {
+        vec![
+            DOCKER_KEY.to_owned(),
+            "docker.io".to_owned(),
+            "index.docker.io".to_owned(),
+        ]
+    } else {
+        vec![domain.to_owned()]
+    }
 }
 
 fn find(program: &str, path: Option<&std::ffi::OsStr>) -> Option<std::path::PathBuf> {
-    std::env::split_paths(path?).map(|directory| directory.join(program)).find(|candidate: &std::path::PathBuf| Path::is_file(candidate))
+    std::env::split_paths(path?)
+        .map(|directory| directory.join(program))
+        .find(|candidate: &std::path::PathBuf| Path::is_file(candidate))
 }
 
 impl Credentials for DockerConfig {
@@ -170,7 +212,11 @@ impl Credentials for DockerConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Challenge {
     Basic,
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+    Bearer {
+        realm: String,
+        service: Option<String>,
+        scope: Option<String>,
+    },
 }
 
 impl Challenge {
@@ -238,7 +284,10 @@ pub(crate) async fn fetch_token(
     scope: &str,
     credential: Option<&Credential>,
 ) -> Result<Token, RegistryError> {
-    let unreachable = |source| RegistryError::Unreachable { host: realm.to_owned(), source };
+    let unreachable = |source| RegistryError::Unreachable {
+        host: realm.to_owned(),
+        source,
+    };
     let request = match credential {
         Some(Credential::Identity(token)) => {
             let form = [
@@ -251,7 +300,11 @@ pub(crate) async fn fetch_token(
             http.post(realm).form(&form)
         }
         other => {
-            let mut query: Vec<(&str, &str)> = scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)).collect();
+            let mut query: Vec<(&str, &str)> = scope
+                .split(' ')
+                .filter(|scope| !scope.is_empty())
+                .map(|scope| ("scope", scope))
+                .collect();
             query.extend(service.map(|service| ("service", service)));
             let request = http.get(realm).query(&query);
             match other {
@@ -265,15 +318,28 @@ pub(crate) async fn fetch_token(
     let body = response.bytes().await.map_err(unreachable)?;
     if !status.is_success() {
         let message = crate::transport::registry_message(&body);
-        return Err(RegistryError::Denied { host: host.to_owned(), operation: format!("a token for {scope}"), message });
+        return Err(RegistryError::Denied {
+            host: host.to_owned(),
+            operation: format!("a token for {scope}"),
+            message,
+        });
     }
     let answer: Result<TokenAnswer, _> = serde_json::from_slice(&body);
-    let answer = answer.map_err(|error| RegistryError::Answer { host: host.to_owned(), what: error.to_string() })?;
+    let answer = answer.map_err(|error| RegistryError::Answer {
+        host: host.to_owned(),
+        what: error.to_string(),
+    })?;
     let text = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
-    let text = text.ok_or_else(|| RegistryError::Answer { host: host.to_owned(), what: "a token answer without a token".into() })?;
+    let text = text.ok_or_else(|| RegistryError::Answer {
+        host: host.to_owned(),
+        what: "a token answer without a token".into(),
+    })?;
     // A little earlier than told: the request still has to travel.
     let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(60).max(60)) - Duration::from_secs(10);
-    Ok(Token { text, expires: Instant::now() + lifetime })
+    Ok(Token {
+        text,
+        expires: Instant::now() + lifetime,
+    })
 }
 
 #[cfg(test)]
@@ -282,7 +348,8 @@ mod tests {
 
     #[test]
     fn challenges_are_read() {
-        let header = r#"Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a:pull,push""#;
+        let header =
+            r#"Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a:pull,push""#;
         assert_eq!(
             Challenge::parse(header),
             Some(Challenge::Bearer {
@@ -299,9 +366,15 @@ mod tests {
     fn written_credentials_are_found() {
         let config = br#"{"auths":{"https://index.docker.io/v1/":{"auth":"dXNlcjpwYTpzcw=="},"r.example.com":{"identitytoken":"t"}}}"#;
         let config = DockerConfig::parse(config, None).expect("valid");
-        let basic = Credential::Basic { user: "user".into(), password: "pa:ss".into() };
+        let basic = Credential::Basic {
+            user: "user".into(),
+            password: "pa:ss".into(),
+        };
         assert_eq!(config.credential("docker.io").expect("no helper"), Some(basic));
-        assert_eq!(config.credential("r.example.com").expect("no helper"), Some(Credential::Identity("t".into())));
+        assert_eq!(
+            config.credential("r.example.com").expect("no helper"),
+            Some(Credential::Identity("t".into()))
+        );
         assert_eq!(config.credential("other.example.com").expect("no helper"), None);
     }
 }

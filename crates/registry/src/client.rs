@@ -52,7 +52,9 @@ application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docke
 impl Client {
     /// A client. Nothing is connected or read.
     pub fn new(settings: ClientSettings) -> Client {
-        Client { transport: Arc::new(Transport::new(settings)) }
+        Client {
+            transport: Arc::new(Transport::new(settings)),
+        }
     }
 }
 

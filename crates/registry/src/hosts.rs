@@ -68,10 +68,18 @@ impl HostsConfig {
     pub(crate) fn pull_endpoints(&self, domain: &str) -> Vec<Endpoint> {
         let mirrors = self.host(domain).mirrors;
         let mirrors = mirrors.iter().map(|mirror| match mirror.strip_prefix("http://") {
-            Some(host) => Endpoint { scheme: "http", host: host.trim_end_matches('/').to_owned(), may_be_plain: false },
+            Some(host) => Endpoint {
+                scheme: "http",
+                host: host.trim_end_matches('/').to_owned(),
+                may_be_plain: false,
+            },
             None => {
                 let host = mirror.strip_prefix("https://").unwrap_or(mirror).trim_end_matches('/');
-                Endpoint { scheme: "https", host: host.to_owned(), may_be_plain: is_loopback(host) }
+                Endpoint {
+                    scheme: "https",
+                    host: host.to_owned(),
+                    may_be_plain: is_loopback(host),
+                }
             }
         });
         mirrors.chain([self.endpoint(domain)]).collect()
@@ -79,9 +87,17 @@ impl HostsConfig {
 
     /// The registry itself.
     pub(crate) fn endpoint(&self, domain: &str) -> Endpoint {
-        let host = if domain == "docker.io" { "registry-1.docker.io" } else { domain };
+        let host = if domain == "docker.io" {
+            "registry-1.docker.io"
+        } else {
+            domain
+        };
         let scheme = if self.host(domain).plain_http { "http" } else { "https" };
-        Endpoint { scheme, host: host.to_owned(), may_be_plain: scheme == "https" && is_loopback(host) }
+        Endpoint {
+            scheme,
+            host: host.to_owned(),
+            may_be_plain: scheme == "https" && is_loopback(host),
+        }
     }
 }
 
@@ -91,7 +107,9 @@ pub fn is_loopback(host: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.split(':').next().unwrap_or(host),
     };
-    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -100,15 +118,29 @@ mod tests {
 
     #[test]
     fn mirrors_come_first() {
-        let config = HostsConfig::parse("[registry.\"docker.io\"]\nmirrors = [\"http://127.0.0.1:5000\"]\n").expect("valid");
-        let hosts: Vec<_> = config.pull_endpoints("docker.io").into_iter().map(|endpoint| format!("{}://{}", endpoint.scheme, endpoint.host)).collect();
+        let config =
+            HostsConfig::parse("[registry.\"docker.io\"]\nmirrors = [\"http://127.0.0.1:5000\"]\n").expect("valid");
+        let hosts: Vec<_> = config
+            .pull_endpoints("docker.io")
+            .into_iter()
+            .map(|endpoint| format!("{}://{}", endpoint.scheme, endpoint.host))
+            .collect();
         assert_eq!(hosts, ["http://127.0.0.1:5000", "https://registry-1.docker.io"]);
-        assert!(HostsConfig::parse("[registry.x]\nmirror = []\n").is_err(), "an unknown field is an error");
+        assert!(
+            HostsConfig::parse("[registry.x]\nmirror = []\n").is_err(),
+            "an unknown field is an error"
+        );
     }
 
     #[test]
     fn this_machine_is_known() {
-        for host in ["localhost:5000", "127.0.0.1", "127.1.2.3:80", "[::1]:5000", "a.localhost"] {
+        for host in [
+            "localhost:5000",
+            "127.0.0.1",
+            "127.1.2.3:80",
+            "[::1]:5000",
+            "a.localhost",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
         assert!(!is_loopback("registry.example.com"));

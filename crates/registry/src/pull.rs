@@ -6,10 +6,10 @@ use kiln_oci::{Descriptor, Digest, ImageIndex, MediaType, Reference};
 use kiln_store::Store;
 use reqwest::{Method, Response, StatusCode};
 
+use crate::RegistryError;
 use crate::client::{ACCEPT, Client, MAX_MANIFEST, ResolvedManifest, reference_part};
 use crate::hosts::Endpoint;
 use crate::transport::{Request, backoff, failure};
-use crate::RegistryError;
 
 /// Times that an interrupted download is taken up again.
 const RESUMES: u32 = 6;
@@ -22,13 +22,21 @@ impl Client {
     /// The manifest or index that a tag or digest points at.
     pub async fn resolve(&self, reference: &Reference) -> Result<ResolvedManifest, RegistryError> {
         let part = reference_part(reference);
-        self.first_endpoint(reference, |endpoint| async move { self.manifest_from(reference, &endpoint, &part_of(reference)).await.map_err(|error| named(error, reference, &part_of(reference))) })
-            .await
-            .and_then(|manifest| check(manifest, reference.digest(), &part))
+        self.first_endpoint(reference, |endpoint| async move {
+            self.manifest_from(reference, &endpoint, &part_of(reference))
+                .await
+                .map_err(|error| named(error, reference, &part_of(reference)))
+        })
+        .await
+        .and_then(|manifest| check(manifest, reference.digest(), &part))
     }
 
     /// A manifest of the same repository by its digest.
-    pub async fn fetch_manifest(&self, reference: &Reference, digest: &Digest) -> Result<ResolvedManifest, RegistryError> {
+    pub async fn fetch_manifest(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+    ) -> Result<ResolvedManifest, RegistryError> {
         let pinned = reference.without_tag_and_digest().with_digest(digest.clone());
         self.resolve(&pinned).await
     }
@@ -41,7 +49,9 @@ impl Client {
         let response = self.transport.send(&request).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => Ok(header(&response, "docker-content-digest").and_then(|text| text.parse().ok())),
+            status if status.is_success() => {
+                Ok(header(&response, "docker-content-digest").and_then(|text| text.parse().ok()))
+            }
             _ => Err(failure(&request, response).await),
         }
     }
@@ -57,8 +67,10 @@ impl Client {
         if store.blob_exists(&descriptor.digest)? {
             return Ok(());
         }
-        self.first_endpoint(reference, |endpoint| async move { self.blob_from(reference, &endpoint, descriptor, store, progress).await })
-            .await
+        self.first_endpoint(reference, |endpoint| async move {
+            self.blob_from(reference, &endpoint, descriptor, store, progress).await
+        })
+        .await
     }
 
     /// The tags of a repository, all pages.
@@ -133,17 +145,26 @@ impl Client {
                 }
             }
         }
-        Err(RegistryError::Answer { host: reference.domain().to_owned(), what: "no endpoint".into() })
+        Err(RegistryError::Answer {
+            host: reference.domain().to_owned(),
+            what: "no endpoint".into(),
+        })
     }
 
-    async fn manifest_from(&self, reference: &Reference, endpoint: &Endpoint, part: &str) -> Result<ResolvedManifest, RegistryError> {
+    async fn manifest_from(
+        &self,
+        reference: &Reference,
+        endpoint: &Endpoint,
+        part: &str,
+    ) -> Result<ResolvedManifest, RegistryError> {
         let path = format!("/v2/{}/manifests/{part}", reference.path());
         let request = self.get(reference, endpoint, Method::GET, path, "read the manifest");
         let response = self.transport.send(&request).await?;
         if !response.status().is_success() {
             return Err(failure(&request, response).await);
         }
-        let declared = header(&response, "content-type").map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
+        let declared =
+            header(&response, "content-type").map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
         let bytes = limited(&endpoint.host, response).await?;
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -151,9 +172,19 @@ impl Client {
             media_type: Option<MediaType>,
         }
         let typed: Result<Typed, _> = serde_json::from_slice(&bytes);
-        let typed = typed.map_err(|error| RegistryError::Answer { host: endpoint.host.clone(), what: format!("a manifest that is no JSON: {error}") })?;
-        let media_type = typed.media_type.or_else(|| declared.map(MediaType::new)).unwrap_or(MediaType::OCI_MANIFEST);
-        Ok(ResolvedManifest { media_type, digest: Digest::sha256(&bytes), bytes })
+        let typed = typed.map_err(|error| RegistryError::Answer {
+            host: endpoint.host.clone(),
+            what: format!("a manifest that is no JSON: {error}"),
+        })?;
+        let media_type = typed
+            .media_type
+            .or_else(|| declared.map(MediaType::new))
+            .unwrap_or(MediaType::OCI_MANIFEST);
+        Ok(ResolvedManifest {
+            media_type,
+            digest: Digest::sha256(&bytes),
+            bytes,
+        })
     }
 
     async fn blob_from(
@@ -169,7 +200,13 @@ impl Client {
         let mut resumes = 0;
         loop {
             let done = writer.size();
-            let mut request = self.get(reference, endpoint, Method::GET, path.clone(), &format!("read blob {}", descriptor.digest));
+            let mut request = self.get(
+                reference,
+                endpoint,
+                Method::GET,
+                path.clone(),
+                &format!("read blob {}", descriptor.digest),
+            );
             if done > 0 {
                 request.headers.push(("range", format!("bytes={done}-")));
             }
@@ -187,16 +224,32 @@ impl Client {
                 match response.chunk().await {
                     Ok(Some(chunk)) => {
                         if writer.size() + chunk.len() as u64 > descriptor.size {
-                            let what = format!("blob {} is larger than its {} bytes", descriptor.digest, descriptor.size);
-                            return Err(RegistryError::Answer { host: endpoint.host.clone(), what });
+                            let what = format!(
+                                "blob {} is larger than its {} bytes",
+                                descriptor.digest, descriptor.size
+                            );
+                            return Err(RegistryError::Answer {
+                                host: endpoint.host.clone(),
+                                what,
+                            });
                         }
                         writer.write_all(&chunk).map_err(disk)?;
                         progress(writer.size());
                     }
                     Ok(None) if writer.size() < descriptor.size => break None,
                     Ok(None) => {
-                        let wrong = |source| RegistryError::WrongBytes { host: endpoint.host.clone(), expected: descriptor.digest.clone(), source };
-                        writer.commit(Some(&descriptor.digest)).map_err(|error| if error.is_disk_full() { error.into() } else { wrong(error) })?;
+                        let wrong = |source| RegistryError::WrongBytes {
+                            host: endpoint.host.clone(),
+                            expected: descriptor.digest.clone(),
+                            source,
+                        };
+                        writer.commit(Some(&descriptor.digest)).map_err(|error| {
+                            if error.is_disk_full() {
+                                error.into()
+                            } else {
+                                wrong(error)
+                            }
+                        })?;
                         return Ok(());
                     }
                     Err(source) => break Some(source),
@@ -205,10 +258,18 @@ impl Client {
             resumes += 1;
             if resumes > RESUMES {
                 return Err(match broken {
-                    Some(source) => RegistryError::Unreachable { host: endpoint.host.clone(), source },
+                    Some(source) => RegistryError::Unreachable {
+                        host: endpoint.host.clone(),
+                        source,
+                    },
                     None => RegistryError::Answer {
                         host: endpoint.host.clone(),
-                        what: format!("blob {} ends after {} of {} bytes", descriptor.digest, writer.size(), descriptor.size),
+                        what: format!(
+                            "blob {} ends after {} of {} bytes",
+                            descriptor.digest,
+                            writer.size(),
+                            descriptor.size
+                        ),
                     },
                 });
             }
@@ -216,7 +277,14 @@ impl Client {
         }
     }
 
-    fn get<'a>(&self, reference: &'a Reference, endpoint: &'a Endpoint, method: Method, path: String, operation: &str) -> Request<'a> {
+    fn get<'a>(
+        &self,
+        reference: &'a Reference,
+        endpoint: &'a Endpoint,
+        method: Method,
+        path: String,
+        operation: &str,
+    ) -> Request<'a> {
         Request {
             domain: reference.domain(),
             endpoint,
@@ -237,7 +305,10 @@ fn part_of(reference: &Reference) -> String {
 /// What is not found is named as the user named it.
 fn named(error: RegistryError, reference: &Reference, _part: &str) -> RegistryError {
     match error {
-        RegistryError::NotFound { host, .. } => RegistryError::NotFound { host, what: reference.familiar() },
+        RegistryError::NotFound { host, .. } => RegistryError::NotFound {
+            host,
+            what: reference.familiar(),
+        },
         other => other,
     }
 }
@@ -245,7 +316,11 @@ fn named(error: RegistryError, reference: &Reference, _part: &str) -> RegistryEr
 fn check(manifest: ResolvedManifest, expected: Option<&Digest>, host: &str) -> Result<ResolvedManifest, RegistryError> {
     match expected {
         Some(expected) if expected.algorithm() == manifest.digest.algorithm() && *expected != manifest.digest => {
-            Err(RegistryError::WrongManifest { host: host.to_owned(), expected: expected.clone(), found: manifest.digest })
+            Err(RegistryError::WrongManifest {
+                host: host.to_owned(),
+                expected: expected.clone(),
+                found: manifest.digest,
+            })
         }
         _ => Ok(manifest),
     }
@@ -256,16 +331,28 @@ fn disk(error: std::io::Error) -> RegistryError {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     match error.downcast::<kiln_store::StoreError>() {
         Ok(error) => RegistryError::Store(error),
-        Err(error) if full => RegistryError::Store(kiln_store::StoreError::DiskFull { path: Default::default(), source: error }),
-        Err(error) => RegistryError::Answer { host: "store".into(), what: error.to_string() },
+        Err(error) if full => RegistryError::Store(kiln_store::StoreError::DiskFull {
+            path: Default::default(),
+            source: error,
+        }),
+        Err(error) => RegistryError::Answer {
+            host: "store".into(),
+            what: error.to_string(),
+        },
     }
 }
 
 async fn limited(host: &str, mut response: Response) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|source| RegistryError::Unreachable { host: host.to_owned(), source })? {
+    while let Some(chunk) = response.chunk().await.map_err(|source| RegistryError::Unreachable {
+        host: host.to_owned(),
+        source,
+    })? {
         if bytes.len() + chunk.len() > MAX_MANIFEST {
-            return Err(RegistryError::Answer { host: host.to_owned(), what: format!("a manifest larger than {MAX_MANIFEST} bytes") });
+            return Err(RegistryError::Answer {
+                host: host.to_owned(),
+                what: format!("a manifest larger than {MAX_MANIFEST} bytes"),
+            });
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -274,7 +361,10 @@ async fn limited(host: &str, mut response: Response) -> Result<Vec<u8>, Registry
 
 async fn json<T: serde::de::DeserializeOwned>(endpoint: &Endpoint, response: Response) -> Result<T, RegistryError> {
     let bytes = limited(&endpoint.host, response).await?;
-    serde_json::from_slice(&bytes).map_err(|error| RegistryError::Answer { host: endpoint.host.clone(), what: error.to_string() })
+    serde_json::from_slice(&bytes).map_err(|error| RegistryError::Answer {
+        host: endpoint.host.clone(),
+        what: error.to_string(),
+    })
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {

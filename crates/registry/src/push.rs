@@ -76,13 +76,26 @@ impl Client {
             StatusCode::ACCEPTED => {}
             _ => return Err(failure(&start, response).await),
         }
-        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let location = location.ok_or_else(|| RegistryError::Answer { host: endpoint.host.clone(), what: "an upload without a location".into() })?;
+        let location = response
+            .headers()
+            .get("location")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let location = location.ok_or_else(|| RegistryError::Answer {
+            host: endpoint.host.clone(),
+            what: "an upload without a location".into(),
+        })?;
         let separator = if location.contains('?') { '&' } else { '?' };
         let size = descriptor.size;
         let digest = descriptor.digest.clone();
         let body = move || body_of(&source, &digest, size, progress.clone());
-        let mut put = self.push_request(reference, &endpoint, Method::PUT, format!("{location}{separator}digest={}", descriptor.digest), "upload a blob");
+        let mut put = self.push_request(
+            reference,
+            &endpoint,
+            Method::PUT,
+            format!("{location}{separator}digest={}", descriptor.digest),
+            "upload a blob",
+        );
         put.headers.push(("content-type", "application/octet-stream".into()));
         put.body = Some(&body);
         let response = self.transport.send(&put).await?;
@@ -93,7 +106,13 @@ impl Client {
     }
 
     /// Sends a manifest or index under a tag or digest.
-    pub async fn push_manifest(&self, reference: &Reference, part: &str, bytes: Vec<u8>, media_type: &MediaType) -> Result<(), RegistryError> {
+    pub async fn push_manifest(
+        &self,
+        reference: &Reference,
+        part: &str,
+        bytes: Vec<u8>,
+        media_type: &MediaType,
+    ) -> Result<(), RegistryError> {
         let endpoint = self.transport.settings.hosts.endpoint(reference.domain());
         let path = format!("/v2/{}/manifests/{part}", reference.path());
         let body = move || Ok((reqwest::Body::from(bytes.clone()), bytes.len() as u64));
@@ -101,7 +120,11 @@ impl Client {
         request.headers.push(("content-type", media_type.to_string()));
         request.body = Some(&body);
         let response = self.transport.send(&request).await?;
-        if response.status().is_success() { Ok(()) } else { Err(failure(&request, response).await) }
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(failure(&request, response).await)
+        }
     }
 
     /// Removes a manifest or tag.
@@ -111,7 +134,11 @@ impl Client {
         let mut request = self.push_request(reference, &endpoint, Method::DELETE, path, "delete the manifest");
         request.scope = format!("repository:{}:delete", reference.path());
         let response = self.transport.send(&request).await?;
-        if response.status().is_success() { Ok(()) } else { Err(failure(&request, response).await) }
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(failure(&request, response).await)
+        }
     }
 
     fn push_request<'a>(
@@ -136,15 +163,26 @@ impl Client {
 }
 
 /// A body that streams from the store, so that a large blob is never in memory.
-fn body_of(source: &BlobSource, digest: &Digest, size: u64, progress: Arc<Progress>) -> Result<(reqwest::Body, u64), RegistryError> {
+fn body_of(
+    source: &BlobSource,
+    digest: &Digest,
+    size: u64,
+    progress: Arc<Progress>,
+) -> Result<(reqwest::Body, u64), RegistryError> {
     let store = match source {
         BlobSource::Bytes(bytes) => return Ok((reqwest::Body::from(bytes.clone()), bytes.len() as u64)),
         BlobSource::Store(store) => store,
     };
-    let missing = || RegistryError::NotFound { host: "store".into(), what: digest.to_string() };
+    let missing = || RegistryError::NotFound {
+        host: "store".into(),
+        what: digest.to_string(),
+    };
     let mut file = store.open_blob(digest)?.ok_or_else(missing)?;
     let length = file.seek(SeekFrom::End(0)).unwrap_or(size);
-    file.rewind().map_err(|error| RegistryError::Answer { host: "store".into(), what: error.to_string() })?;
+    file.rewind().map_err(|error| RegistryError::Answer {
+        host: "store".into(),
+        what: error.to_string(),
+    })?;
     let pieces = futures::stream::unfold((file, 0_u64), move |(mut file, done)| {
         let progress = progress.clone();
         async move {

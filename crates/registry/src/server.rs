@@ -20,7 +20,7 @@ use axum::response::Response;
 use kiln_store::{BlobWriter, Store};
 use tokio::sync::Mutex;
 
-use answer::{ApiError, Answer};
+use answer::{Answer, ApiError};
 
 /// Shared by all requests.
 struct Registry {
@@ -31,8 +31,16 @@ struct Registry {
 }
 
 /// Serves until `stop` is ready.
-pub async fn serve(listener: tokio::net::TcpListener, store: Store, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-    let registry = Arc::new(Registry { store, uploads: Mutex::default(), counter: std::sync::atomic::AtomicU64::new(1) });
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    store: Store,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let registry = Arc::new(Registry {
+        store,
+        uploads: Mutex::default(),
+        counter: std::sync::atomic::AtomicU64::new(1),
+    });
     let router = Router::new().fallback(handle).with_state(registry);
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
@@ -58,8 +66,17 @@ async fn route(registry: &Arc<Registry>, request: Request<Body>) -> Answer {
     let parts: Vec<&str> = rest.split('/').collect();
     let name = |count: usize| -> Result<String, ApiError> {
         let name = parts[..parts.len() - count].join("/");
-        let valid = kiln_oci::Reference::parse_normalized(&format!("localhost/{name}")).is_ok_and(|reference| reference.tag().is_none() && reference.digest().is_none());
-        if valid { Ok(name) } else { Err(ApiError::new(StatusCode::BAD_REQUEST, "NAME_INVALID", "invalid repository name")) }
+        let valid = kiln_oci::Reference::parse_normalized(&format!("localhost/{name}"))
+            .is_ok_and(|reference| reference.tag().is_none() && reference.digest().is_none());
+        if valid {
+            Ok(name)
+        } else {
+            Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "NAME_INVALID",
+                "invalid repository name",
+            ))
+        }
     };
     match parts.as_slice() {
         [.., "tags", "list"] if method == Method::GET => registry.tags(&name(2)?, request.uri().query()),
@@ -94,7 +111,9 @@ async fn route(registry: &Arc<Registry>, request: Request<Body>) -> Answer {
                 _ => Err(ApiError::unsupported()),
             }
         }
-        [.., "referrers", digest] if method == Method::GET => registry.referrers(&name(2)?, &answer::digest(digest)?, request.uri().query()),
+        [.., "referrers", digest] if method == Method::GET => {
+            registry.referrers(&name(2)?, &answer::digest(digest)?, request.uri().query())
+        }
         _ => Err(ApiError::not_found()),
     }
 }

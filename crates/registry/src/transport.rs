@@ -42,13 +42,18 @@ pub(crate) struct Request<'a> {
     /// What is asked, for messages.
     pub(crate) operation: String,
     /// Makes the body; called again for each try.
-    #[expect(clippy::type_complexity, reason = "a body is made anew for each try")]
     pub(crate) body: Option<&'a (dyn Fn() -> Result<(reqwest::Body, u64), RegistryError> + Send + Sync)>,
 }
 
 impl Transport {
     pub(crate) fn new(settings: ClientSettings) -> Transport {
-        Transport { settings, http: Mutex::default(), tokens: Mutex::default(), basic: Mutex::default(), plain: Mutex::default() }
+        Transport {
+            settings,
+            http: Mutex::default(),
+            tokens: Mutex::default(),
+            basic: Mutex::default(),
+            plain: Mutex::default(),
+        }
     }
 
     pub(crate) async fn http(&self, domain: &str) -> Result<reqwest::Client, RegistryError> {
@@ -61,9 +66,13 @@ impl Transport {
                 .read_timeout(Duration::from_secs(120))
                 .danger_accept_invalid_certs(host.insecure);
             if let Some(path) = host.ca {
-                let certificate = |source| RegistryError::Certificate { path: path.clone(), source };
+                let certificate = |source| RegistryError::Certificate {
+                    path: path.clone(),
+                    source,
+                };
                 let pem = std::fs::read(&path).map_err(certificate)?;
-                builder = builder.add_root_certificate(reqwest::Certificate::from_pem(&pem).map_err(RegistryError::Setup)?);
+                builder =
+                    builder.add_root_certificate(reqwest::Certificate::from_pem(&pem).map_err(RegistryError::Setup)?);
             }
             builder.build().map_err(RegistryError::Setup)
         };
@@ -134,7 +143,11 @@ impl Transport {
 
     async fn send_once(&self, request: &Request<'_>, authorization: Option<&str>) -> Result<Response, RegistryError> {
         let host = &request.endpoint.host;
-        let scheme = if request.endpoint.may_be_plain && !lock(&self.plain).contains(&format!("tls {host}")) { "http" } else { request.endpoint.scheme };
+        let scheme = if request.endpoint.may_be_plain && !lock(&self.plain).contains(&format!("tls {host}")) {
+            "http"
+        } else {
+            request.endpoint.scheme
+        };
         let first = self.send_with_scheme(request, scheme, authorization).await;
         if scheme == request.endpoint.scheme {
             return first;
@@ -147,7 +160,9 @@ impl Transport {
             }
             first if lock(&self.plain).contains(&format!("plain {host}")) => first,
             first => {
-                let second = self.send_with_scheme(request, request.endpoint.scheme, authorization).await;
+                let second = self
+                    .send_with_scheme(request, request.endpoint.scheme, authorization)
+                    .await;
                 match (second, first) {
                     (Ok(response), _) => {
                         lock(&self.plain).insert(format!("tls {host}"));
@@ -159,7 +174,12 @@ impl Transport {
         }
     }
 
-    async fn send_with_scheme(&self, request: &Request<'_>, scheme: &str, authorization: Option<&str>) -> Result<Response, RegistryError> {
+    async fn send_with_scheme(
+        &self,
+        request: &Request<'_>,
+        scheme: &str,
+        authorization: Option<&str>,
+    ) -> Result<Response, RegistryError> {
         let http = self.http(request.domain).await?;
         let url = if request.path.starts_with('/') {
             format!("{scheme}://{}{}", request.endpoint.host, request.path)
@@ -181,18 +201,27 @@ impl Transport {
             builder = builder.header(reqwest::header::CONTENT_LENGTH, length).body(body);
         }
         let sent = builder.send().await;
-        sent.map_err(|source| RegistryError::Unreachable { host: request.endpoint.host.clone(), source })
+        sent.map_err(|source| RegistryError::Unreachable {
+            host: request.endpoint.host.clone(),
+            source,
+        })
     }
 
     fn token(&self, host: &str, scope: &str) -> Option<String> {
         let tokens = lock(&self.tokens);
-        tokens.get(&(host.to_owned(), scope.to_owned())).filter(|token| token.is_fresh()).map(|token| token.text.clone())
+        tokens
+            .get(&(host.to_owned(), scope.to_owned()))
+            .filter(|token| token.is_fresh())
+            .map(|token| token.text.clone())
     }
 
     async fn credential(&self, domain: &str) -> Result<Option<Credential>, RegistryError> {
         let (credentials, domain) = (self.settings.credentials.clone(), domain.to_owned());
         let asked = tokio::task::spawn_blocking(move || credentials.credential(&domain)).await;
-        asked.map_err(|error| RegistryError::Answer { host: "credentials".into(), what: error.to_string() })?
+        asked.map_err(|error| RegistryError::Answer {
+            host: "credentials".into(),
+            what: error.to_string(),
+        })?
     }
 
     async fn basic_header(&self, domain: &str) -> Result<Option<String>, RegistryError> {
@@ -215,9 +244,18 @@ pub(crate) async fn failure(request: &Request<'_>, response: Response) -> Regist
     let body = response.bytes().await.unwrap_or_default();
     let message = registry_message(&body);
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied { host, operation, message },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied {
+            host,
+            operation,
+            message,
+        },
         StatusCode::NOT_FOUND => RegistryError::NotFound { host, what: operation },
-        _ => RegistryError::Refused { host, operation, status: status.as_u16(), message },
+        _ => RegistryError::Refused {
+            host,
+            operation,
+            status: status.as_u16(),
+            message,
+        },
     }
 }
 
@@ -226,13 +264,27 @@ pub(crate) fn registry_message(body: &[u8]) -> Option<String> {
     let document: serde_json::Value = serde_json::from_slice(body).ok()?;
     let errors = document.get("errors").and_then(serde_json::Value::as_array);
     let text = |error: &serde_json::Value| {
-        let field = |name: &str| error.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let field = |name: &str| {
+            error
+                .get(name)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (code, message) = (field("code"), field("message"));
-        [code, message].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+        [code, message]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(": ")
     };
     match errors {
         Some(errors) => Some(errors.iter().map(text).collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty()),
-        None => document.get("details").or(document.get("message")).and_then(serde_json::Value::as_str).map(str::to_owned),
+        None => document
+            .get("details")
+            .or(document.get("message"))
+            .and_then(serde_json::Value::as_str)
+            .map(str::to_owned),
     }
 }
 
@@ -250,13 +302,22 @@ fn is_refused_connection(error: &RegistryError) -> bool {
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds: u64 = response
+        .headers()
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds.min(60)))
 }
 
 /// Doubles from a fifth of a second, with a part that differs between clients.
 pub(crate) fn backoff(attempt: u32) -> Duration {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.subsec_nanos());
     Duration::from_millis((200 << attempt.min(6)) / 2) + Duration::from_millis(u64::from(nanos % 100))
 }
 

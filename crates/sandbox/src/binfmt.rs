@@ -44,7 +44,11 @@ const ARCHITECTURES: [(&str, &str, ElfMachine); 13] = [
 ];
 
 const fn elf(is_64_bit: bool, is_little_endian: bool, machine: u16) -> ElfMachine {
-    ElfMachine { is_64_bit, is_little_endian, machine }
+    ElfMachine {
+        is_64_bit,
+        is_little_endian,
+        machine,
+    }
 }
 
 /// The architectures that an emulator can be found for, in Go's spelling.
@@ -54,13 +58,19 @@ pub fn architectures() -> impl Iterator<Item = &'static str> {
 
 /// QEMU's name for a platform's processor.
 pub fn emulator_name(platform: &Platform) -> Option<&'static str> {
-    ARCHITECTURES.iter().find(|(name, _, _)| *name == platform.architecture).map(|(_, emulator, _)| *emulator)
+    ARCHITECTURES
+        .iter()
+        .find(|(name, _, _)| *name == platform.architecture)
+        .map(|(_, emulator, _)| *emulator)
 }
 
 impl ElfMachine {
     /// What the programs of a platform look like.
     pub fn of(platform: &Platform) -> Option<ElfMachine> {
-        ARCHITECTURES.iter().find(|(name, _, _)| *name == platform.architecture).map(|(_, _, machine)| *machine)
+        ARCHITECTURES
+            .iter()
+            .find(|(name, _, _)| *name == platform.architecture)
+            .map(|(_, _, machine)| *machine)
     }
 
     /// What the first bytes of a file say, if it is an ELF program.
@@ -71,12 +81,24 @@ impl ElfMachine {
         }
         let little = head[5] == 1;
         let machine = [head[18], head[19]];
-        let machine = if little { u16::from_le_bytes(machine) } else { u16::from_be_bytes(machine) };
-        Some(ElfMachine { is_64_bit: head[4] == 2, is_little_endian: little, machine })
+        let machine = if little {
+            u16::from_le_bytes(machine)
+        } else {
+            u16::from_be_bytes(machine)
+        };
+        Some(ElfMachine {
+            is_64_bit: head[4] == 2,
+            is_little_endian: little,
+            machine,
+        })
     }
 
     fn half(self, value: u16) -> [u8; 2] {
-        if self.is_little_endian { value.to_le_bytes() } else { value.to_be_bytes() }
+        if self.is_little_endian {
+            value.to_le_bytes()
+        } else {
+            value.to_be_bytes()
+        }
     }
 
     /// The bytes that programs begin with, and which of their bits count: executables and shared objects, of
@@ -105,7 +127,12 @@ impl ElfMachine {
                 text
             })
         };
-        format!(":{name}:M:0:{}:{}:{}:FPC", escaped(&magic), escaped(&mask), interpreter.display())
+        format!(
+            ":{name}:M:0:{}:{}:{}:FPC",
+            escaped(&magic),
+            escaped(&mask),
+            interpreter.display()
+        )
     }
 }
 
@@ -116,8 +143,17 @@ impl ElfMachine {
 pub(crate) fn register_private(machine: ElfMachine, emulator: &OwnedFd) -> io::Result<OwnedFd> {
     let filesystem = rustix::mount::fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(filesystem.as_fd())?;
-    let mount = rustix::mount::fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    let register = rustix::fs::openat(mount.as_fd(), "register", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mount = rustix::mount::fsmount(
+        filesystem.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?;
+    let register = rustix::fs::openat(
+        mount.as_fd(),
+        "register",
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let interpreter = format!("/proc/self/fd/{}", emulator.as_raw_fd());
     let line = machine.registration("kiln", Path::new(&interpreter));
     std::fs::File::from(register).write_all(line.as_bytes())?;
@@ -148,13 +184,20 @@ fn matching_interpreter(text: &str, program: &[u8; 20]) -> Option<String> {
     let magic = unhex(field("magic")?)?;
     let mask = field("mask").and_then(unhex).unwrap_or_else(|| vec![0xff; magic.len()]);
     let matches = magic.len() <= program.len()
-        && magic.iter().zip(&mask).zip(program).all(|((magic, mask), byte)| magic & mask == byte & mask);
+        && magic
+            .iter()
+            .zip(&mask)
+            .zip(program)
+            .all(|((magic, mask), byte)| magic & mask == byte & mask);
     matches.then(|| field("interpreter").map(str::to_owned))?
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -177,7 +220,11 @@ mod tests {
             for (_, _, other) in ARCHITECTURES {
                 let (magic, mask) = machine.magic_and_mask();
                 let (program, _) = other.magic_and_mask();
-                let matches = magic.iter().zip(mask).zip(program).all(|((magic, mask), byte)| magic & mask == byte & mask);
+                let matches = magic
+                    .iter()
+                    .zip(mask)
+                    .zip(program)
+                    .all(|((magic, mask), byte)| magic & mask == byte & mask);
                 assert_eq!(matches, machine == other);
                 assert_eq!(ElfMachine::read(&program), Some(other));
             }
@@ -191,9 +238,14 @@ mod tests {
         let machine = ElfMachine::of(&Platform::linux("arm64", "")).expect("a known architecture");
         let (program, _) = machine.magic_and_mask();
         let entry = |flags: &str, state: &str| {
-            format!("{state}\ninterpreter /usr/bin/qemu-aarch64\nflags: {flags}\noffset 0\nmagic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n")
+            format!(
+                "{state}\ninterpreter /usr/bin/qemu-aarch64\nflags: {flags}\noffset 0\nmagic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n"
+            )
         };
-        assert_eq!(matching_interpreter(&entry("POCF", "enabled"), &program), Some("/usr/bin/qemu-aarch64".into()));
+        assert_eq!(
+            matching_interpreter(&entry("POCF", "enabled"), &program),
+            Some("/usr/bin/qemu-aarch64".into())
+        );
         assert_eq!(matching_interpreter(&entry("POC", "enabled"), &program), None);
         assert_eq!(matching_interpreter(&entry("F", "disabled"), &program), None);
         assert_eq!(matching_interpreter("nonsense", &program), None);

@@ -19,7 +19,11 @@ pub(crate) fn drop_bounding_set() -> io::Result<()> {
         if result < 0 {
             let error = io::Error::last_os_error();
             // The first number that the kernel does not know ends the list.
-            return if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) };
+            return if error.raw_os_error() == Some(libc::EINVAL) {
+                Ok(())
+            } else {
+                Err(error)
+            };
         }
     }
     Ok(())

@@ -51,8 +51,18 @@ const USUAL: [(&str, &str); 9] = [
 
 /// Looks at everything. Takes some milliseconds: it tries what it tells.
 pub fn probe(search: &EmulatorSearch) -> Vec<Finding> {
-    let mut findings = vec![user_namespaces(), subordinate_ids(), overlay(), private_table(), control_groups()];
-    findings.extend(USUAL.iter().map(|(architecture, variant)| platform(search, &Platform::linux(architecture, variant))));
+    let mut findings = vec![
+        user_namespaces(),
+        subordinate_ids(),
+        overlay(),
+        private_table(),
+        control_groups(),
+    ];
+    findings.extend(
+        USUAL
+            .iter()
+            .map(|(architecture, variant)| platform(search, &Platform::linux(architecture, variant))),
+    );
     findings
 }
 
@@ -67,7 +77,12 @@ pub fn has_private_table() -> bool {
 }
 
 fn finding(subject: &str, status: Status, detail: impl Into<String>, fix: Option<&str>) -> Finding {
-    Finding { subject: subject.into(), status, detail: detail.into(), fix: fix.map(str::to_owned) }
+    Finding {
+        subject: subject.into(),
+        status,
+        detail: detail.into(),
+        fix: fix.map(str::to_owned),
+    }
 }
 
 fn user_namespaces() -> Finding {
@@ -78,7 +93,9 @@ fn user_namespaces() -> Finding {
             subject,
             Status::Missing,
             error.to_string(),
-            Some("allow them: `sysctl -w user.max_user_namespaces=15000`, and on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"),
+            Some(
+                "allow them: `sysctl -w user.max_user_namespaces=15000`, and on Ubuntu `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
+            ),
         ),
     }
 }
@@ -92,16 +109,30 @@ fn subordinate_ids() -> Finding {
     let name = namespace::user_name(uid);
     let read = |path: &str| {
         let file = std::fs::read_to_string(path).unwrap_or_default();
-        SubordinateIds::read(&file, name.as_deref(), uid).ranges.iter().map(|(_, count)| u64::from(*count)).sum::<u64>()
+        SubordinateIds::read(&file, name.as_deref(), uid)
+            .ranges
+            .iter()
+            .map(|(_, count)| u64::from(*count))
+            .sum::<u64>()
     };
     let (uids, gids) = (read("/etc/subuid"), read("/etc/subgid"));
     if uids == 0 || gids == 0 {
         let fix = "give the user a range: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`";
-        return finding(subject, Status::Degraded, "none: files can only belong to the user itself", Some(fix));
+        return finding(
+            subject,
+            Status::Degraded,
+            "none: files can only belong to the user itself",
+            Some(fix),
+        );
     }
     if !namespace::helper_exists("newuidmap") || !namespace::helper_exists("newgidmap") {
         let fix = "install them: `apt-get install uidmap` (Debian, Ubuntu) or `dnf install shadow-utils` (Fedora)";
-        return finding(subject, Status::Degraded, "`newuidmap` and `newgidmap` are missing", Some(fix));
+        return finding(
+            subject,
+            Status::Degraded,
+            "`newuidmap` and `newgidmap` are missing",
+            Some(fix),
+        );
     }
     finding(subject, Status::Ok, format!("{uids} user ids, {gids} group ids"), None)
 }
@@ -129,10 +160,20 @@ fn overlay() -> Finding {
 fn private_table() -> Finding {
     let subject = "private binfmt_misc";
     if has_private_table() {
-        return finding(subject, Status::Ok, "emulators need no registration on this machine", None);
+        return finding(
+            subject,
+            Status::Ok,
+            "emulators need no registration on this machine",
+            None,
+        );
     }
     let fix = "use Linux 6.7 or newer, or register emulators on the machine: `apt-get install qemu-user-static`";
-    finding(subject, Status::Degraded, "the kernel has none: the machine's own table is used", Some(fix))
+    finding(
+        subject,
+        Status::Degraded,
+        "the kernel has none: the machine's own table is used",
+        Some(fix),
+    )
 }
 
 fn control_groups() -> Finding {
@@ -153,12 +194,18 @@ fn platform(search: &EmulatorSearch, platform: &Platform) -> Finding {
     if execution(platform) == Execution::Native {
         return finding(&subject, Status::Ok, "native", None);
     }
-    let install = "install a static QEMU: `apt-get install qemu-user-static`, or name its directory with `--emulator-dir`";
+    let install =
+        "install a static QEMU: `apt-get install qemu-user-static`, or name its directory with `--emulator-dir`";
     match search.find(platform) {
-        Ok(Some(Emulator::Private { path, .. })) => finding(&subject, Status::Ok, format!("emulated by {}", path.display()), None),
-        Ok(Some(Emulator::Host { entry, interpreter })) => {
-            finding(&subject, Status::Ok, format!("emulated by {interpreter}, the machine's entry `{entry}`"), None)
+        Ok(Some(Emulator::Private { path, .. })) => {
+            finding(&subject, Status::Ok, format!("emulated by {}", path.display()), None)
         }
+        Ok(Some(Emulator::Host { entry, interpreter })) => finding(
+            &subject,
+            Status::Ok,
+            format!("emulated by {interpreter}, the machine's entry `{entry}`"),
+            None,
+        ),
         Ok(None) => finding(&subject, Status::Ok, "native", None),
         Err(error @ EmulatorError::NoTable { .. }) => {
             let fix = "use Linux 6.7 or newer, or register the emulator on the machine with flag F";
@@ -166,7 +213,12 @@ fn platform(search: &EmulatorSearch, platform: &Platform) -> Finding {
         }
         Err(_) => {
             let name = binfmt::emulator_name(platform).unwrap_or("?");
-            finding(&subject, Status::Missing, format!("no qemu-{name}-static"), Some(install))
+            finding(
+                &subject,
+                Status::Missing,
+                format!("no qemu-{name}-static"),
+                Some(install),
+            )
         }
     }
 }
@@ -176,7 +228,9 @@ fn try_in_child(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     // The child only makes system calls before it ends, so other threads' locks cannot matter to it.
     let child = sys::fork()?;
     if child == 0 {
-        let errno = attempt().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+        let errno = attempt()
+            .err()
+            .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
         sys::exit_now(errno);
     }
     let (_, status) = sys::wait(child, 0)?;
@@ -188,5 +242,8 @@ fn try_in_child(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
 
 /// Where emulators of the distribution usually are.
 pub fn usual_directories() -> Vec<PathBuf> {
-    ["/usr/bin", "/usr/local/bin", "/usr/libexec/qemu-binfmt"].iter().map(PathBuf::from).collect()
+    ["/usr/bin", "/usr/local/bin", "/usr/libexec/qemu-binfmt"]
+        .iter()
+        .map(PathBuf::from)
+        .collect()
 }

@@ -112,30 +112,52 @@ impl EmulatorSearch {
         if execution(platform) == Execution::Native {
             return Ok(None);
         }
-        let unknown = || EmulatorError::Unknown { platform: platform.clone() };
-        let name = binfmt::emulator_name(platform).filter(|_| platform.os == "linux").ok_or_else(unknown)?;
+        let unknown = || EmulatorError::Unknown {
+            platform: platform.clone(),
+        };
+        let name = binfmt::emulator_name(platform)
+            .filter(|_| platform.os == "linux")
+            .ok_or_else(unknown)?;
         let machine = ElfMachine::of(platform).ok_or_else(unknown)?;
         let found = self.binary(name);
         if let Some(path) = &found
             && self.private_table
         {
-            return Ok(Some(Emulator::Private { path: path.clone(), machine }));
+            return Ok(Some(Emulator::Private {
+                path: path.clone(),
+                machine,
+            }));
         }
         let table = self.host_table.as_deref().unwrap_or(Path::new(binfmt::HOST_TABLE));
         match (binfmt::host_entry(table, machine), found) {
             (Some((entry, interpreter)), _) => Ok(Some(Emulator::Host { entry, interpreter })),
-            (None, None) => Err(EmulatorError::NotFound { platform: platform.clone(), name }),
-            (None, Some(emulator)) => Err(EmulatorError::NoTable { platform: platform.clone(), emulator }),
+            (None, None) => Err(EmulatorError::NotFound {
+                platform: platform.clone(),
+                name,
+            }),
+            (None, Some(emulator)) => Err(EmulatorError::NoTable {
+                platform: platform.clone(),
+                emulator,
+            }),
         }
     }
 
     /// `qemu-NAME-static`, else `qemu-NAME` if it is static: in the user's directories, then on the `PATH`.
     pub fn binary(&self, name: &str) -> Option<PathBuf> {
-        let on_path = self.path.as_ref().map(|path| std::env::split_paths(path).collect()).unwrap_or_else(Vec::new);
+        let on_path = self
+            .path
+            .as_ref()
+            .map(|path| std::env::split_paths(path).collect())
+            .unwrap_or_default();
         let directories: Vec<&PathBuf> = self.directories.iter().chain(&on_path).collect();
         let candidates = [format!("qemu-{name}-static"), format!("qemu-{name}")];
-        let named = self.directories.iter().flat_map(|directory| candidates.iter().map(|file| directory.join(file)));
-        let usual = candidates.iter().flat_map(|file| directories.iter().map(move |directory| directory.join(file)));
+        let named = self
+            .directories
+            .iter()
+            .flat_map(|directory| candidates.iter().map(|file| directory.join(file)));
+        let usual = candidates
+            .iter()
+            .flat_map(|file| directories.iter().map(move |directory| directory.join(file)));
         named.chain(usual).find(|path| is_static_program(path))
     }
 }
@@ -187,13 +209,31 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let foreign = if Platform::host().architecture == "s390x" { "riscv64" } else { "s390x" };
+        let foreign = if Platform::host().architecture == "s390x" {
+            "riscv64"
+        } else {
+            "s390x"
+        };
         let platform = Platform::linux(foreign, "");
-        let search = EmulatorSearch { host_table: Some("/nonexistent".into()), ..EmulatorSearch::default() };
-        assert_eq!(search.find(&platform), Err(EmulatorError::NotFound { platform: platform.clone(), name: foreign }));
+        let search = EmulatorSearch {
+            host_table: Some("/nonexistent".into()),
+            ..EmulatorSearch::default()
+        };
+        assert_eq!(
+            search.find(&platform),
+            Err(EmulatorError::NotFound {
+                platform: platform.clone(),
+                name: foreign
+            })
+        );
         let mut darwin = platform;
         darwin.os = "darwin".into();
-        assert_eq!(search.find(&darwin), Err(EmulatorError::Unknown { platform: darwin.clone() }));
+        assert_eq!(
+            search.find(&darwin),
+            Err(EmulatorError::Unknown {
+                platform: darwin.clone()
+            })
+        );
     }
 
     #[test]

@@ -11,12 +11,47 @@ use std::io;
 const ABIS: &[Abi] = &[
     Abi {
         audit: 0xc000_003e,
-        denied: &[250, 248, 249, 321, 298, 323, 425, 426, 427, 304, 272 + NEW_USER, 56 + NEW_USER, 308, 246, 320, 212, 180],
+        denied: &[
+            250,
+            248,
+            249,
+            321,
+            298,
+            323,
+            425,
+            426,
+            427,
+            304,
+            272 + NEW_USER,
+            56 + NEW_USER,
+            308,
+            246,
+            320,
+            212,
+            180,
+        ],
         clone3: 435,
     },
     Abi {
         audit: 0x4000_0003,
-        denied: &[288, 286, 287, 357, 336, 374, 425, 426, 427, 342, 310 + NEW_USER, 120 + NEW_USER, 346, 283, 253, 169],
+        denied: &[
+            288,
+            286,
+            287,
+            357,
+            336,
+            374,
+            425,
+            426,
+            427,
+            342,
+            310 + NEW_USER,
+            120 + NEW_USER,
+            346,
+            283,
+            253,
+            169,
+        ],
         clone3: 435,
     },
 ];
@@ -24,12 +59,47 @@ const ABIS: &[Abi] = &[
 const ABIS: &[Abi] = &[
     Abi {
         audit: 0xc000_00b7,
-        denied: &[219, 217, 218, 280, 241, 282, 425, 426, 427, 265, 97 + NEW_USER, 220 + NEW_USER, 268, 104, 294, 18, 42],
+        denied: &[
+            219,
+            217,
+            218,
+            280,
+            241,
+            282,
+            425,
+            426,
+            427,
+            265,
+            97 + NEW_USER,
+            220 + NEW_USER,
+            268,
+            104,
+            294,
+            18,
+            42,
+        ],
         clone3: 435,
     },
     Abi {
         audit: 0x4000_0028,
-        denied: &[311, 309, 310, 386, 364, 388, 425, 426, 427, 371, 337 + NEW_USER, 120 + NEW_USER, 375, 347, 249, 169],
+        denied: &[
+            311,
+            309,
+            310,
+            386,
+            364,
+            388,
+            425,
+            426,
+            427,
+            371,
+            337 + NEW_USER,
+            120 + NEW_USER,
+            375,
+            347,
+            249,
+            169,
+        ],
         clone3: 435,
     },
 ];
@@ -70,10 +140,17 @@ const FIRST_ARGUMENT: u32 = 16;
 pub(crate) fn install() -> io::Result<()> {
     let program = program();
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let filter = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    let filter = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut(),
+    };
     // SAFETY: the program outlives the call and its length is told; the kernel only reads it.
     let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 fn program() -> Vec<Instruction> {
@@ -129,11 +206,13 @@ mod tests {
             let step = &program[at];
             at += 1;
             match step.code {
-                LOAD => value = match step.k {
-                    NUMBER => number,
-                    ARCHITECTURE => audit,
-                    _ => argument,
-                },
+                LOAD => {
+                    value = match step.k {
+                        NUMBER => number,
+                        ARCHITECTURE => audit,
+                        _ => argument,
+                    }
+                }
                 0x05 => at += step.k as usize,
                 JUMP_EQUAL => at += usize::from(if value == step.k { step.jt } else { step.jf }),
                 JUMP_SET => at += usize::from(if value & step.k != 0 { step.jt } else { step.jf }),
@@ -147,7 +226,12 @@ mod tests {
         for abi in ABIS {
             for &call in abi.denied {
                 let number = call & !NEW_USER;
-                assert_eq!(verdict(abi.audit, number, CLONE_NEWUSER), REFUSE | 1, "call {number} of {:x}", abi.audit);
+                assert_eq!(
+                    verdict(abi.audit, number, CLONE_NEWUSER),
+                    REFUSE | 1,
+                    "call {number} of {:x}",
+                    abi.audit
+                );
                 if call & NEW_USER != 0 {
                     assert_eq!(verdict(abi.audit, number, 0x11), ALLOW);
                 }

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::emulator::Emulator;
 use crate::mounts::{During, Stage};
-use crate::step::{Exit, Network, Privileges, Step, Stdio};
+use crate::step::{Exit, Network, Privileges, Stdio, Step};
 use crate::supervisor::{Report, Reporter};
 use crate::sys::{self, RawPid};
 use crate::{binfmt, capabilities, filter, mounts};
@@ -26,7 +26,10 @@ pub(crate) fn run(step: &Step, control: &OwnedFd, reporter: &Reporter) -> i32 {
                 0
             }
             Err(error) => {
-                reporter.fail(&Stage { what: "wait for the process".into(), error });
+                reporter.fail(&Stage {
+                    what: "wait for the process".into(),
+                    error,
+                });
                 1
             }
         },
@@ -46,7 +49,8 @@ struct Started {
 
 fn start(step: &Step, reporter: &Reporter) -> Result<Started, Stage> {
     // If the supervisor is killed, so is everything here.
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).during("tie to the parent")?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .during("tie to the parent")?;
     let table = match &step.emulator {
         Some(Emulator::Private { path, machine }) => {
             let what = format!("register the emulator {}", path.display());
@@ -84,7 +88,11 @@ fn start(step: &Step, reporter: &Reporter) -> Result<Started, Stage> {
                 }
             }
         }
-        process => Ok(Started { process, signals, _table: table }),
+        process => Ok(Started {
+            process,
+            signals,
+            _table: table,
+        }),
     }
 }
 
@@ -149,7 +157,11 @@ fn exit_of(step: &Step, status: libc::c_int) -> Exit {
         Exit::EmulatorDied { .. } => 0,
     };
     if [libc::SIGILL, libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS, libc::SIGTRAP].contains(&fatal) {
-        let binary = step.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+        let binary = step
+            .argv
+            .first()
+            .map(|program| program.to_string_lossy().into_owned())
+            .unwrap_or_default();
         return Exit::EmulatorDied { binary, signal: fatal };
     }
     exit
@@ -164,12 +176,26 @@ fn become_process(step: &Step) -> Result<Never, StartFailure> {
     prepare(step).map_err(|stage| (None, stage))?;
     let program = step.argv.first().cloned().unwrap_or_default();
     let named = Some(program.to_string_lossy().into_owned());
-    let failed = |error: io::Error| (named.clone(), Stage { what: "start the program".into(), error });
+    let failed = |error: io::Error| {
+        (
+            named.clone(),
+            Stage {
+                what: "start the program".into(),
+                error,
+            },
+        )
+    };
     let texts = |list: Vec<Vec<u8>>| -> io::Result<Vec<CString>> {
-        list.into_iter().map(|text| sys::c_string(OsStr::from_bytes(&text))).collect()
+        list.into_iter()
+            .map(|text| sys::c_string(OsStr::from_bytes(&text)))
+            .collect()
     };
     let argv = texts(step.argv.iter().map(|word| word.as_bytes().to_vec()).collect()).map_err(failed)?;
-    let env = step.env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect();
+    let env = step
+        .env
+        .iter()
+        .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
+        .collect();
     let env = texts(env).map_err(failed)?;
     Err(failed(execute(step, &program, &argv, &env)))
 }
@@ -179,7 +205,12 @@ fn execute(step: &Step, program: &OsStr, argv: &[CString], env: &[CString]) -> i
     if program.as_bytes().contains(&b'/') {
         return path(program).map_or_else(|error| error, |path| sys::exec(&path, argv, env));
     }
-    let search = step.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone()).unwrap_or_default();
+    let search = step
+        .env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, value)| value.clone())
+        .unwrap_or_default();
     let mut denied = None;
     for directory in std::env::split_paths(&search) {
         let error = match path(directory.join(program).as_os_str()) {
@@ -203,7 +234,9 @@ fn prepare(step: &Step) -> Result<(), Stage> {
     }
     for (name, soft, hard) in &step.ulimits {
         let what = format!("set the limit `{name}`");
-        let resource = resource(name).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL)).during(&what)?;
+        let resource = resource(name)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+            .during(&what)?;
         sys::set_limit(resource, *soft, *hard).during(&what)?;
     }
     sys::reset_signals();

@@ -14,7 +14,10 @@
 //!
 //! This is the only crate with `unsafe` code: process creation and a few calls that have no safe wrapper.
 
-#![expect(unsafe_code, reason = "process creation and a few kernel calls have no safe wrapper; no other crate has any")]
+#![expect(
+    unsafe_code,
+    reason = "process creation and a few kernel calls have no safe wrapper; no other crate has any"
+)]
 #![warn(missing_docs)]
 
 pub mod binfmt;
@@ -36,5 +39,5 @@ pub mod user;
 pub use emulator::{Emulator, EmulatorSearch};
 pub use namespace::{IdentityMap, enter_user_namespace};
 pub use spawn::{RunningStep, SandboxError};
-pub use step::{Exit, Network, Privileges, RootSource, Step, StepMount, Stdio};
+pub use step::{Exit, Network, Privileges, RootSource, Stdio, Step, StepMount};
 pub use supervisor::init_if_requested;

@@ -31,7 +31,10 @@ pub(crate) trait During<T> {
 
 impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     fn during(self, what: &str) -> Result<T, Stage> {
-        self.map_err(|error| Stage { what: what.to_owned(), error: error.into() })
+        self.map_err(|error| Stage {
+            what: what.to_owned(),
+            error: error.into(),
+        })
     }
 }
 
@@ -69,7 +72,11 @@ pub(crate) fn build(step: &Step) -> Result<Root, Stage> {
         .during("make the mounts private")?;
     let path = mount_root(&step.root)?;
     let fd = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let mut root = Root { fd: fd.during("open the root")?, path, made: Vec::new() };
+    let mut root = Root {
+        fd: fd.during("open the root")?,
+        path,
+        made: Vec::new(),
+    };
     root.proc()?;
     root.sys()?;
     root.devices(step)?;
@@ -91,8 +98,15 @@ fn mount_root(source: &RootSource) -> Result<PathBuf, Stage> {
             // Over its own upper directory: a place that surely exists and that nobody else looks at.
             match overlay(lowers, upper, work) {
                 Ok(mount) => attach(mount.as_fd(), upper).during("attach the root")?,
-                Err(error) if is_missing_call(&error) => overlay_classic(lowers, upper, work).during("mount the root")?,
-                Err(error) => return Err(Stage { what: "mount the root".into(), error }),
+                Err(error) if is_missing_call(&error) => {
+                    overlay_classic(lowers, upper, work).during("mount the root")?
+                }
+                Err(error) => {
+                    return Err(Stage {
+                        what: "mount the root".into(),
+                        error,
+                    });
+                }
             }
             Ok(upper.clone())
         }
@@ -128,12 +142,27 @@ fn overlay_joined(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<O
 
 fn finish_overlay(filesystem: &OwnedFd) -> io::Result<OwnedFd> {
     rustix::mount::fsconfig_create(filesystem.as_fd())?;
-    Ok(rustix::mount::fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    Ok(rustix::mount::fsmount(
+        filesystem.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?)
 }
 
 fn overlay_classic(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<()> {
-    let options = format!("lowerdir={},upperdir={},workdir={},userxattr", joined(lowers), upper.display(), work.display());
-    Ok(rustix::mount::mount("kiln", upper, "overlay", MountFlags::empty(), Some(sys::c_string(options)?.as_c_str()))?)
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr",
+        joined(lowers),
+        upper.display(),
+        work.display()
+    );
+    Ok(rustix::mount::mount(
+        "kiln",
+        upper,
+        "overlay",
+        MountFlags::empty(),
+        Some(sys::c_string(options)?.as_c_str()),
+    )?)
 }
 
 fn joined(lowers: &[PathBuf]) -> String {
@@ -146,7 +175,13 @@ fn is_missing_call(error: &io::Error) -> bool {
 }
 
 fn attach(mount: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
-    Ok(rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    Ok(rustix::mount::move_mount(
+        mount,
+        "",
+        CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?)
 }
 
 fn attach_at(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
@@ -162,7 +197,11 @@ fn new_filesystem(kind: &str, options: &[(&str, &str)]) -> io::Result<OwnedFd> {
     }
     rustix::mount::fsconfig_create(filesystem.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
-    Ok(rustix::mount::fsmount(filesystem.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    Ok(rustix::mount::fsmount(
+        filesystem.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?)
 }
 
 /// A detached copy of a mount of the host.
@@ -185,7 +224,13 @@ impl Root {
     fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        Ok(rustix::fs::openat2(self.fd.as_fd(), path, flags, Mode::empty(), resolve)?)
+        Ok(rustix::fs::openat2(
+            self.fd.as_fd(),
+            path,
+            flags,
+            Mode::empty(),
+            resolve,
+        )?)
     }
 
     /// Opens a target to mount on; makes it and its parents if they are missing, and notes that.
@@ -201,7 +246,9 @@ impl Root {
             Some(parent) => self.target(parent, Kind::Directory)?,
             None => self.fd.try_clone()?,
         };
-        let name = path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
         match kind {
             Kind::Directory => rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755))?,
             Kind::File => {
@@ -210,7 +257,10 @@ impl Root {
             }
         }
         let made = self.relative(&directory)?.join(name);
-        self.made.push(Made { path: made, directory: kind == Kind::Directory });
+        self.made.push(Made {
+            path: made,
+            directory: kind == Kind::Directory,
+        });
         self.open(&path, OFlags::PATH)
     }
 
@@ -221,7 +271,11 @@ impl Root {
         let link = rustix::fs::openat2(self.fd.as_fd(), path, flags, Mode::empty(), resolve).ok()?;
         let target = rustix::fs::readlinkat(&link, "", Vec::new()).ok()?;
         let target = Path::new(std::ffi::OsStr::from_bytes(target.as_bytes()));
-        let joined = if target.is_absolute() { target.to_owned() } else { path.parent()?.join(target) };
+        let joined = if target.is_absolute() {
+            target.to_owned()
+        } else {
+            path.parent()?.join(target)
+        };
         // `..` is taken lexically: what is made lies inside the root either way.
         let mut cleaned = PathBuf::from("/");
         for component in joined.components() {
@@ -249,7 +303,9 @@ impl Root {
 
     fn proc(&mut self) -> Result<(), Stage> {
         // Inside a container whose own /proc is masked the kernel refuses a new one; its own is better than none.
-        let mount = new_filesystem("proc", &[]).or_else(|_| clone_mount(Path::new("/proc"), true)).during("mount /proc")?;
+        let mount = new_filesystem("proc", &[])
+            .or_else(|_| clone_mount(Path::new("/proc"), true))
+            .during("mount /proc")?;
         self.place(&mount, "/proc", Kind::Directory, "mount /proc")?;
         self.hide()
     }
@@ -301,14 +357,22 @@ impl Root {
         let what = "make /dev";
         let tmpfs = new_filesystem("tmpfs", &[("mode", "755"), ("size", "65536k")]).during(what)?;
         self.place(&tmpfs, "/dev", Kind::Directory, what)?;
-        let dev = self.open(Path::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).during(what)?;
+        let dev = self
+            .open(Path::new("/dev"), OFlags::PATH | OFlags::DIRECTORY)
+            .during(what)?;
         for name in DEVICES {
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
             let node = rustix::fs::openat(&dev, name, flags, Mode::from_raw_mode(0o666)).during(what)?;
             let device = clone_mount(&Path::new("/dev").join(name), false).during(what)?;
             attach_at(device.as_fd(), node.as_fd()).during(what)?;
         }
-        let links = [("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"), ("/proc/self/fd/2", "stderr"), ("pts/ptmx", "ptmx")];
+        let links = [
+            ("/proc/self/fd", "fd"),
+            ("/proc/self/fd/0", "stdin"),
+            ("/proc/self/fd/1", "stdout"),
+            ("/proc/self/fd/2", "stderr"),
+            ("pts/ptmx", "ptmx"),
+        ];
         for (target, name) in links {
             rustix::fs::symlinkat(target, &dev, name).during(what)?;
         }
@@ -334,7 +398,10 @@ impl Root {
 
     /// `/etc/hosts` and its like are mounted, so that they never become part of a layer.
     fn small_files(&mut self, step: &Step) -> Result<(), Stage> {
-        let files = [("hosts", step.hosts.as_deref()), ("resolv.conf", step.resolv_conf.as_deref())];
+        let files = [
+            ("hosts", step.hosts.as_deref()),
+            ("resolv.conf", step.resolv_conf.as_deref()),
+        ];
         for (name, text) in files {
             let Some(text) = text else { continue };
             let what = format!("mount /etc/{name}");
@@ -353,7 +420,11 @@ impl Root {
 
     fn mount(&mut self, mount: &StepMount) -> Result<(), Stage> {
         match mount {
-            StepMount::Bind { source, target, read_only } => {
+            StepMount::Bind {
+                source,
+                target,
+                read_only,
+            } => {
                 let what = format!("mount {}", target.display());
                 let clone = clone_mount(source, true).during(&what)?;
                 if *read_only {

@@ -56,7 +56,9 @@ impl SubordinateIds {
             (Some(owner) == user || owner == number).then_some(())?;
             Some((first.parse().ok()?, count.parse().ok()?))
         });
-        SubordinateIds { ranges: ranges.collect() }
+        SubordinateIds {
+            ranges: ranges.collect(),
+        }
     }
 
     /// The words for `newuidmap`: the user's own id becomes 0, the others follow from 1.
@@ -96,10 +98,18 @@ pub fn enter_user_namespace() -> Result<IdentityMap, NamespaceError> {
         0 => {
             drop((ready_read, go_write));
             sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).map_err(failed("create a user namespace"))?;
-            std::fs::File::from(ready_write).write_all(b"r").map_err(failed("report the user namespace"))?;
+            std::fs::File::from(ready_write)
+                .write_all(b"r")
+                .map_err(failed("report the user namespace"))?;
             let mut answer = [0];
-            std::fs::File::from(go_read).read_exact(&mut answer).map_err(failed("wait for the id map"))?;
-            Ok(if answer == *b"m" { IdentityMap::Many } else { IdentityMap::Single })
+            std::fs::File::from(go_read)
+                .read_exact(&mut answer)
+                .map_err(failed("wait for the id map"))?;
+            Ok(if answer == *b"m" {
+                IdentityMap::Many
+            } else {
+                IdentityMap::Single
+            })
         }
         child => {
             drop((ready_write, go_read));
@@ -137,7 +147,10 @@ fn write_maps(child: RawPid, uid: u32, gid: u32) -> Result<IdentityMap, Namespac
     let all = write("setgroups", "deny".into())
         .and_then(|()| write("uid_map", format!("0 {uid} 1")))
         .and_then(|()| write("gid_map", format!("0 {gid} 1")));
-    all.map_err(|source| NamespaceError::System { operation: "map the user's own id", source })?;
+    all.map_err(|source| NamespaceError::System {
+        operation: "map the user's own id",
+        source,
+    })?;
     Ok(IdentityMap::Single)
 }
 
@@ -153,12 +166,17 @@ pub fn user_name(uid: u32) -> Option<String> {
 
 /// Where the helpers with the privilege to map subordinate ids usually are.
 pub(crate) fn helper_exists(program: &str) -> bool {
-    ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"].iter().any(|directory| Path::new(directory).join(program).exists())
+    ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"]
+        .iter()
+        .any(|directory| Path::new(directory).join(program).exists())
 }
 
 fn run_helper(program: &'static str, child: RawPid, map: &[String]) -> Result<(), NamespaceError> {
     let output = Command::new(program).arg(child.to_string()).args(map).output();
-    let output = output.map_err(|source| NamespaceError::System { operation: "run newuidmap", source })?;
+    let output = output.map_err(|source| NamespaceError::System {
+        operation: "run newuidmap",
+        source,
+    })?;
     if output.status.success() {
         return Ok(());
     }
@@ -213,7 +231,11 @@ pub(crate) fn unshare_with_same_ids(flags: libc::c_int) -> io::Result<()> {
             .and_then(|()| if deny { write("setgroups", "deny") } else { Ok(()) })
             .and_then(|()| write("uid_map", &uid_map))
             .and_then(|()| write("gid_map", &gid_map));
-        sys::exit_now(written.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO)));
+        sys::exit_now(
+            written
+                .err()
+                .map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO)),
+        );
     }
     drop(go_read);
     let unshared = sys::unshare(libc::CLONE_NEWUSER | flags);
@@ -246,7 +268,9 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// A program on a search path.
 pub fn find_program(name: &str, path: Option<&OsStr>) -> Option<std::path::PathBuf> {
-    std::env::split_paths(path?).map(|directory| directory.join(name)).find(|program| program.is_file())
+    std::env::split_paths(path?)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
 }
 
 #[cfg(test)]
@@ -265,7 +289,9 @@ mod tests {
 
     #[test]
     fn the_users_own_id_becomes_root_and_the_others_follow() {
-        let ids = SubordinateIds { ranges: vec![(100_000, 10), (300_000, 5)] };
+        let ids = SubordinateIds {
+            ranges: vec![(100_000, 10), (300_000, 5)],
+        };
         assert_eq!(ids.arguments(1000).join(" "), "0 1000 1 1 100000 10 11 300000 5");
     }
 

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use rustix::fs::MemfdFlags;
 
-use crate::step::{Exit, RootSource, Step, Stdio};
+use crate::step::{Exit, RootSource, Stdio, Step};
 use crate::supervisor::{ARGV0, CONTROL_FD, REPORT_FD, Report, STEP_FD};
 use crate::sys::{self, RawPid};
 use crate::{pty, stubs};
@@ -97,7 +97,8 @@ impl Step {
     /// Starts the step. The calling thread may end; the step lives until it is dropped or this process ends.
     pub fn spawn(&self) -> Result<RunningStep, SandboxError> {
         let spawn = SandboxError::Spawn;
-        let step = memory_file(&serde_json::to_vec(self).map_err(|error| spawn(io::Error::other(error)))?).map_err(spawn)?;
+        let step =
+            memory_file(&serde_json::to_vec(self).map_err(|error| spawn(io::Error::other(error)))?).map_err(spawn)?;
         let (control_read, control_write) = pipe().map_err(spawn)?;
         let (report_read, report_write) = pipe().map_err(spawn)?;
         let streams = Streams::new(self.stdio).map_err(spawn)?;
@@ -106,17 +107,26 @@ impl Step {
             (control_read.as_raw_fd(), CONTROL_FD),
             (report_write.as_raw_fd(), REPORT_FD),
         ];
-        descriptors.extend(streams.inner.iter().enumerate().filter_map(|(number, stream)| {
-            Some((stream.as_ref()?.as_raw_fd(), i32::try_from(number).ok()?))
-        }));
+        descriptors.extend(
+            streams
+                .inner
+                .iter()
+                .enumerate()
+                .filter_map(|(number, stream)| Some((stream.as_ref()?.as_raw_fd(), i32::try_from(number).ok()?))),
+        );
         let supervisor = spawn_self(&descriptors).map_err(spawn)?;
-        let inner = Inner { supervisor: Some(supervisor), control: File::from(control_write) };
+        let inner = Inner {
+            supervisor: Some(supervisor),
+            control: File::from(control_write),
+        };
         Ok(RunningStep {
             stdout: streams.stdout,
             stderr: streams.stderr,
             terminal: streams.terminal,
             report: Some(File::from(report_read)),
-            handle: StepHandle { inner: std::sync::Arc::new(Mutex::new(inner)) },
+            handle: StepHandle {
+                inner: std::sync::Arc::new(Mutex::new(inner)),
+            },
             root: self.root.clone(),
         })
     }
@@ -138,10 +148,16 @@ impl RunningStep {
                 match serde_json::from_str(&line) {
                     Ok(Report::Made(stubs)) => made = stubs,
                     Ok(Report::Failed { stage, errno }) => {
-                        outcome = Err(SandboxError::Setup { stage, source: io::Error::from_raw_os_error(errno) });
+                        outcome = Err(SandboxError::Setup {
+                            stage,
+                            source: io::Error::from_raw_os_error(errno),
+                        });
                     }
                     Ok(Report::NotStarted { program, errno }) => {
-                        outcome = Err(SandboxError::Program { program, source: io::Error::from_raw_os_error(errno) });
+                        outcome = Err(SandboxError::Program {
+                            program,
+                            source: io::Error::from_raw_os_error(errno),
+                        });
                     }
                     // What was reported before says more than the exit code that it caused.
                     Ok(Report::Ended(exit)) if matches!(outcome, Err(SandboxError::Killed)) => outcome = Ok(exit),
@@ -184,7 +200,10 @@ impl Streams {
     fn new(stdio: Stdio) -> io::Result<Streams> {
         match stdio {
             Stdio::Inherit => Ok(Streams::default()),
-            Stdio::InheritOutput => Ok(Streams { inner: [Some(no_input()?), None, None], ..Streams::default() }),
+            Stdio::InheritOutput => Ok(Streams {
+                inner: [Some(no_input()?), None, None],
+                ..Streams::default()
+            }),
             Stdio::Pipes => {
                 let (stdout, stdout_inner) = pipe()?;
                 let (stderr, stderr_inner) = pipe()?;
@@ -198,7 +217,11 @@ impl Streams {
             Stdio::Terminal => {
                 let (ours, theirs) = pty::open()?;
                 let inner = [Some(theirs.try_clone()?), Some(theirs.try_clone()?), Some(theirs)];
-                Ok(Streams { inner, terminal: Some(ours.into()), ..Streams::default() })
+                Ok(Streams {
+                    inner,
+                    terminal: Some(ours.into()),
+                    ..Streams::default()
+                })
             }
         }
     }
@@ -228,7 +251,10 @@ fn spawn_self(descriptors: &[(i32, i32)]) -> io::Result<RawPid> {
     let argv = [argv0.as_ptr().cast_mut(), std::ptr::null_mut()];
     let env = [std::ptr::null_mut()];
     // An agreed number may be one of the descriptors to hand over: all are moved out of the way first.
-    let moved: Vec<(OwnedFd, i32)> = descriptors.iter().map(|&(from, to)| Ok((move_up(from)?, to))).collect::<io::Result<_>>()?;
+    let moved: Vec<(OwnedFd, i32)> = descriptors
+        .iter()
+        .map(|&(from, to)| Ok((move_up(from)?, to)))
+        .collect::<io::Result<_>>()?;
     let mut process = 0;
     // SAFETY: the structures are initialised before use and destroyed after; all pointers outlive the call;
     // the argument and environment lists end with null.
@@ -237,7 +263,13 @@ fn spawn_self(descriptors: &[(i32, i32)]) -> io::Result<RawPid> {
         errno(libc::posix_spawn_file_actions_init(&raw mut actions))?;
         let mut result = Ok(());
         for (from, to) in &moved {
-            result = result.and_then(|()| errno(libc::posix_spawn_file_actions_adddup2(&raw mut actions, from.as_raw_fd(), *to)));
+            result = result.and_then(|()| {
+                errno(libc::posix_spawn_file_actions_adddup2(
+                    &raw mut actions,
+                    from.as_raw_fd(),
+                    *to,
+                ))
+            });
         }
         let result = result.and_then(|()| {
             errno(libc::posix_spawn(
@@ -265,5 +297,9 @@ fn move_up(fd: i32) -> io::Result<OwnedFd> {
 }
 
 fn errno(value: libc::c_int) -> io::Result<()> {
-    if value == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(value)) }
+    if value == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(value))
+    }
 }

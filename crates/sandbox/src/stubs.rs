@@ -23,7 +23,9 @@ pub(crate) fn remove(root: &RootSource, made: &[Made]) -> io::Result<()> {
     };
     for stub in made.iter().rev() {
         let path = upper.join(&stub.path);
-        let Ok(metadata) = path.symlink_metadata() else { continue };
+        let Ok(metadata) = path.symlink_metadata() else {
+            continue;
+        };
         if stub.directory && metadata.is_dir() {
             // A directory that the step put something into is the step's own.
             let _ = std::fs::remove_dir(&path);
@@ -39,11 +41,16 @@ pub(crate) fn remove(root: &RootSource, made: &[Made]) -> io::Result<()> {
 fn remove_untouched_parents(path: &Path, lowers: &[PathBuf], upper: &Path) {
     for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
         let copied = upper.join(parent);
-        let Some(lower) = lowers.iter().map(|lower| lower.join(parent)).find_map(|lower| lower.symlink_metadata().ok())
+        let Some(lower) = lowers
+            .iter()
+            .map(|lower| lower.join(parent))
+            .find_map(|lower| lower.symlink_metadata().ok())
         else {
             return;
         };
-        let Ok(metadata) = copied.symlink_metadata() else { return };
+        let Ok(metadata) = copied.symlink_metadata() else {
+            return;
+        };
         let same = metadata.is_dir()
             && lower.is_dir()
             && (metadata.mode(), metadata.uid(), metadata.gid()) == (lower.mode(), lower.uid(), lower.gid())
@@ -57,7 +64,8 @@ fn remove_untouched_parents(path: &Path, lowers: &[PathBuf], upper: &Path) {
 
 fn is_opaque(directory: &Path) -> bool {
     let mut value = [0; 1];
-    rustix::fs::lgetxattr(directory, "user.overlay.opaque", &mut value).is_ok_and(|length| length == 1 && value == *b"y")
+    rustix::fs::lgetxattr(directory, "user.overlay.opaque", &mut value)
+        .is_ok_and(|length| length == 1 && value == *b"y")
 }
 
 #[cfg(test)]
@@ -79,16 +87,34 @@ mod tests {
         }
         std::fs::write(upper.join("etc/resolv.conf"), "").expect("writable");
         std::fs::write(upper.join("etc/used/file"), "by the step").expect("writable");
-        let root = RootSource::Overlay { lowers: vec![lower], upper: upper.clone(), work: base.join("work") };
-        let stub = |path: &str, directory| Made { path: path.into(), directory };
-        remove(&root, &[stub("proc", true), stub("etc/used", true), stub("etc/resolv.conf", false)]).expect("removable");
+        let root = RootSource::Overlay {
+            lowers: vec![lower],
+            upper: upper.clone(),
+            work: base.join("work"),
+        };
+        let stub = |path: &str, directory| Made {
+            path: path.into(),
+            directory,
+        };
+        remove(
+            &root,
+            &[
+                stub("proc", true),
+                stub("etc/used", true),
+                stub("etc/resolv.conf", false),
+            ],
+        )
+        .expect("removable");
         assert!(!upper.join("proc").exists());
         assert!(!upper.join("etc/resolv.conf").exists());
         assert!(upper.join("etc/used/file").exists(), "what the step made stays");
         std::fs::remove_dir_all(upper.join("etc/used")).expect("removable");
         std::fs::write(upper.join("etc/hosts"), "").expect("writable");
         remove(&root, &[stub("etc/hosts", false)]).expect("removable");
-        assert!(!upper.join("etc").exists(), "a parent that was copied up for the stub alone goes too");
+        assert!(
+            !upper.join("etc").exists(),
+            "a parent that was copied up for the stub alone goes too"
+        );
         std::fs::remove_dir_all(base).expect("removable");
     }
 }

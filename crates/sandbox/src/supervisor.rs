@@ -48,7 +48,10 @@ impl Reporter {
 
     pub(crate) fn fail(&self, stage: &Stage) {
         let errno = stage.error.raw_os_error().unwrap_or(libc::EIO);
-        self.send(&Report::Failed { stage: stage.what.clone(), errno });
+        self.send(&Report::Failed {
+            stage: stage.what.clone(),
+            errno,
+        });
     }
 }
 
@@ -80,8 +83,12 @@ fn supervise() -> i32 {
 fn read_step() -> Result<Step, Stage> {
     let mut bytes = Vec::new();
     let file = std::fs::File::from(sys::inherited(STEP_FD));
-    io::BufReader::new(file).read_to_end(&mut bytes).during("read the step")?;
-    serde_json::from_slice(&bytes).map_err(io::Error::other).during("read the step")
+    io::BufReader::new(file)
+        .read_to_end(&mut bytes)
+        .during("read the step")?;
+    serde_json::from_slice(&bytes)
+        .map_err(io::Error::other)
+        .during("read the step")
 }
 
 /// A terminal's interrupt reaches the whole foreground group: the sandbox leaves it, and its parent decides.
@@ -109,7 +116,10 @@ fn fork_init(step: &Step, control: OwnedFd, reporter: Reporter) -> i32 {
             }
         }
         Err(error) => {
-            reporter.fail(&Stage { what: "start the init".into(), error });
+            reporter.fail(&Stage {
+                what: "start the init".into(),
+                error,
+            });
             1
         }
     }

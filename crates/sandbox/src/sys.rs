@@ -10,7 +10,11 @@ pub(crate) type RawPid = libc::pid_t;
 
 /// The value of a call, or its error.
 pub(crate) fn check(value: libc::c_int) -> io::Result<libc::c_int> {
-    if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+    if value < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(value)
+    }
 }
 
 /// A text without NUL bytes, for the kernel.
@@ -59,7 +63,10 @@ pub(crate) fn exit_now(code: i32) -> ! {
 /// Replaces this process. Returns only if that failed.
 pub(crate) fn exec(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
-        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+        list.iter()
+            .map(|text| text.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both lists are terminated by null and their strings outlive the call.
@@ -87,7 +94,11 @@ pub(crate) fn signal_descriptor() -> io::Result<OwnedFd> {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut set);
         check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
-        let fd = check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        let fd = check(libc::signalfd(
+            -1,
+            &raw const set,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
@@ -101,7 +112,11 @@ pub(crate) fn read_signal(fd: BorrowedFd<'_>) -> io::Result<Option<(i32, bool)>>
     let read = unsafe { libc::read(fd.as_raw_fd(), (&raw mut info).cast(), size) };
     if read < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::WouldBlock {
+            Ok(None)
+        } else {
+            Err(error)
+        };
     }
     let sent = info.ssi_code <= 0;
     Ok(Some((i32::try_from(info.ssi_signo).unwrap_or(0), sent)))
@@ -140,7 +155,10 @@ pub(crate) fn set_groups(groups: &[u32]) -> io::Result<()> {
 
 /// Sets a resource limit.
 pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     // SAFETY: `limit` outlives the call.
     check(unsafe { libc::prlimit64(0, resource as _, &raw const limit, std::ptr::null_mut()) }).map(drop)
 }
@@ -156,7 +174,12 @@ pub(crate) fn make_read_only(mount: BorrowedFd<'_>, path: &CStr, recursive: bool
     }
     const MOUNT_ATTR_RDONLY: u64 = 1;
     const AT_RECURSIVE: libc::c_int = 0x8000;
-    let attributes = MountAttr { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, user_namespace: 0 };
+    let attributes = MountAttr {
+        set: MOUNT_ATTR_RDONLY,
+        clear: 0,
+        propagation: 0,
+        user_namespace: 0,
+    };
     let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: the structure has the kernel's layout, its size is told, and it outlives the call.
     let result = unsafe {
@@ -169,7 +192,11 @@ pub(crate) fn make_read_only(mount: BorrowedFd<'_>, path: &CStr, recursive: bool
             std::mem::size_of::<MountAttr>(),
         )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Brings the loopback interface of this network namespace up.
@@ -181,8 +208,17 @@ pub(crate) fn loopback_up() -> io::Result<()> {
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS as _, &raw mut request))?;
+        check(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCGIFFLAGS as _,
+            &raw mut request,
+        ))?;
         request.ifr_ifru.ifru_flags |= (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request)).map(drop)
+        check(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw mut request,
+        ))
+        .map(drop)
     }
 }

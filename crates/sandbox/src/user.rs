@@ -51,9 +51,19 @@ pub fn resolve_user(text: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) -> 
                 Ok(gid) => gid,
                 Err(_) => group_id(group_text, groups_file).ok_or_else(|| UserError::Group(group_text.to_owned()))?,
             };
-            Ok(ResolvedUser { uid, gid, groups: Vec::new(), home })
+            Ok(ResolvedUser {
+                uid,
+                gid,
+                groups: Vec::new(),
+                home,
+            })
         }
-        None => Ok(ResolvedUser { uid, gid: primary, groups: groups_of(&name, groups_file), home }),
+        None => Ok(ResolvedUser {
+            uid,
+            gid: primary,
+            groups: groups_of(&name, groups_file),
+            home,
+        }),
     }
 }
 
@@ -84,7 +94,9 @@ fn passwd_entry(user: &str, passwd: &[u8]) -> Option<PasswdEntry> {
         })
     };
     let number: Option<u32> = user.parse().ok();
-    entries().find(|entry| entry.name == user).or_else(|| entries().find(|entry| Some(entry.uid) == number))
+    entries()
+        .find(|entry| entry.name == user)
+        .or_else(|| entries().find(|entry| Some(entry.uid) == number))
 }
 
 fn group_id(name: &str, group: &[u8]) -> Option<u32> {
@@ -114,7 +126,12 @@ mod tests {
 
     #[test]
     fn users_resolve_as_docker_does() {
-        let user = |uid, gid, groups: &[u32], home: &str| ResolvedUser { uid, gid, groups: groups.to_vec(), home: home.into() };
+        let user = |uid, gid, groups: &[u32], home: &str| ResolvedUser {
+            uid,
+            gid,
+            groups: groups.to_vec(),
+            home: home.into(),
+        };
         let table = [
             ("", Ok(user(0, 0, &[10], "/root"))),
             ("app", Ok(user(1000, 1001, &[50, 10], "/home/app"))),
@@ -132,7 +149,10 @@ mod tests {
 
     #[test]
     fn a_root_without_account_files_knows_numbers_only() {
-        assert_eq!(resolve_user("5:6", None, None).map(|user| (user.uid, user.gid)), Ok((5, 6)));
+        assert_eq!(
+            resolve_user("5:6", None, None).map(|user| (user.uid, user.gid)),
+            Ok((5, 6))
+        );
         assert_eq!(resolve_user("app", None, None), Err(UserError::User("app".into())));
     }
 }

@@ -1,7 +1,11 @@
 //! Real steps in real roots: native ones, and arm64 under emulation where QEMU is installed.
 
 #![expect(unsafe_code, reason = "the init must run before the harness does")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says why it is skipped")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says why it is skipped"
+)]
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +14,7 @@ use std::process::Command;
 
 use kiln_oci::Platform;
 use kiln_sandbox::{
-    Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, SandboxError, Step, StepMount, Stdio,
+    Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, SandboxError, Stdio, Step, StepMount,
 };
 
 /// The test binary is its own sandbox init: before the test harness begins, as `main` of the real program does.
@@ -64,10 +68,17 @@ fn tree(scratch: &Scratch, busybox: &Path) -> PathBuf {
         std::fs::create_dir_all(lower.join(directory)).unwrap();
     }
     std::fs::copy(busybox, lower.join("bin/busybox")).unwrap();
-    for applet in ["sh", "echo", "cat", "id", "uname", "sleep", "mkdir", "ls", "mount", "su", "kill", "true", "stty", "touch", "hostname", "ip", "unshare"] {
+    for applet in [
+        "sh", "echo", "cat", "id", "uname", "sleep", "mkdir", "ls", "mount", "su", "kill", "true", "stty", "touch",
+        "hostname", "ip", "unshare",
+    ] {
         std::os::unix::fs::symlink("busybox", lower.join("bin").join(applet)).unwrap();
     }
-    std::fs::write(lower.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/tmp:/bin/sh\n").unwrap();
+    std::fs::write(
+        lower.join("etc/passwd"),
+        "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/tmp:/bin/sh\n",
+    )
+    .unwrap();
     std::fs::write(lower.join("etc/group"), "root:x:0:\napp:x:1000:\n").unwrap();
     lower
 }
@@ -140,8 +151,14 @@ fn native(name: &str) -> Option<(Scratch, PathBuf)> {
 
 #[test]
 fn a_step_changes_its_upper_directory_and_nothing_else() {
-    let Some((scratch, lower)) = native("changes") else { return };
-    let (exit, output) = run(&step(&scratch, &lower, "echo out; echo err >&2; mkdir /made; echo x > /made/file; cat /etc/resolv.conf; hostname; exit 7"));
+    let Some((scratch, lower)) = native("changes") else {
+        return;
+    };
+    let (exit, output) = run(&step(
+        &scratch,
+        &lower,
+        "echo out; echo err >&2; mkdir /made; echo x > /made/file; cat /etc/resolv.conf; hostname; exit 7",
+    ));
     assert_eq!(exit.unwrap(), Exit::Code(7), "{output}");
     assert_eq!(output, "out\nnameserver 192.0.2.1\nkiln-test\nerr\n");
     assert_eq!(paths(&scratch.0.join("upper")), ["made", "made/file"]);
@@ -150,7 +167,9 @@ fn a_step_changes_its_upper_directory_and_nothing_else() {
 
 #[test]
 fn signals_and_missing_programs_are_told() {
-    let Some((scratch, lower)) = native("signals") else { return };
+    let Some((scratch, lower)) = native("signals") else {
+        return;
+    };
     let (exit, output) = run(&step(&scratch, &lower, "kill -TERM $$"));
     assert_eq!(exit.unwrap(), Exit::Signal(15), "{output}");
     let mut missing = step(&scratch, &lower, "");
@@ -166,56 +185,94 @@ fn signals_and_missing_programs_are_told() {
 
 #[test]
 fn the_sandbox_hides_the_machine() {
-    let Some((scratch, lower)) = native("hides") else { return };
+    let Some((scratch, lower)) = native("hides") else {
+        return;
+    };
     let script = "echo pid $$; ls /proc | grep -c '^[0-9]' ; touch /proc/sys/kernel/hostname 2>/dev/null; echo x > /proc/sys/kernel/hostname; mount -t tmpfs none /tmp; unshare -U true; ls /dev";
     let (exit, output) = run(&step(&scratch, &lower, script));
     assert!(exit.is_ok(), "{output}");
     assert!(output.contains("Read-only file system"), "{output}");
-    assert!(output.contains("mount: permission denied") || output.contains("Operation not permitted"), "{output}");
+    assert!(
+        output.contains("mount: permission denied") || output.contains("Operation not permitted"),
+        "{output}"
+    );
     assert!(output.contains("unshare"), "user namespaces are refused: {output}");
     assert!(output.contains("urandom") && !output.contains("vda"), "{output}");
 }
 
 #[test]
 fn set_user_id_programs_work_and_other_users_have_no_capabilities() {
-    let Some((scratch, lower)) = native("setuid") else { return };
+    let Some((scratch, lower)) = native("setuid") else {
+        return;
+    };
     let suid = lower.join("bin/busybox-suid");
     std::fs::copy("/bin/busybox", &suid).unwrap();
     std::fs::set_permissions(&suid, std::fs::Permissions::from_mode(0o4755)).unwrap();
-    let mut user = step(&scratch, &lower, "id -u; cat /proc/self/status | grep CapEff; /bin/busybox-suid cat /proc/self/status | grep '^Uid'");
+    let mut user = step(
+        &scratch,
+        &lower,
+        "id -u; cat /proc/self/status | grep CapEff; /bin/busybox-suid cat /proc/self/status | grep '^Uid'",
+    );
     (user.uid, user.gid) = (1000, 1000);
     let (exit, output) = run(&user);
     assert_eq!(exit.unwrap(), Exit::Code(0), "{output}");
     assert!(output.starts_with("1000\nCapEff:\t0000000000000000\n"), "{output}");
-    let root = step(&scratch, &lower, "cat /proc/self/status | grep CapEff; su app -c 'id -u'");
+    let root = step(
+        &scratch,
+        &lower,
+        "cat /proc/self/status | grep CapEff; su app -c 'id -u'",
+    );
     let (_, output) = run(&root);
     assert_eq!(output, "CapEff:\t00000000a80425fb\n1000\n");
 }
 
 #[test]
 fn mounts_appear_and_their_targets_disappear() {
-    let Some((scratch, lower)) = native("mounts") else { return };
+    let Some((scratch, lower)) = native("mounts") else {
+        return;
+    };
     let source = scratch.directory("source");
     std::fs::write(source.join("file"), "bound").unwrap();
     // A link in the root that leads out of it must lead nowhere but into it.
     std::os::unix::fs::symlink("/etc", lower.join("link")).unwrap();
-    let mut mounted = step(&scratch, &lower, "cat /new/dir/file; echo no > /new/dir/file; cat /link/inside/file; touch /cache/x; ls /cache");
+    let mut mounted = step(
+        &scratch,
+        &lower,
+        "cat /new/dir/file; echo no > /new/dir/file; cat /link/inside/file; touch /cache/x; ls /cache",
+    );
     mounted.mounts = vec![
-        StepMount::Bind { source: source.clone(), target: "/new/dir".into(), read_only: true },
-        StepMount::Bind { source: source.clone(), target: "/link/inside".into(), read_only: true },
-        StepMount::Tmpfs { target: "/cache".into(), size: Some(1 << 20), mode: 0o1777 },
+        StepMount::Bind {
+            source: source.clone(),
+            target: "/new/dir".into(),
+            read_only: true,
+        },
+        StepMount::Bind {
+            source: source.clone(),
+            target: "/link/inside".into(),
+            read_only: true,
+        },
+        StepMount::Tmpfs {
+            target: "/cache".into(),
+            size: Some(1 << 20),
+            mode: 0o1777,
+        },
     ];
     let (exit, output) = run(&mounted);
     assert!(exit.is_ok());
     assert!(output.starts_with("boundboundx\n"), "{output}");
     assert!(output.contains("Read-only file system"), "{output}");
     assert_eq!(paths(&scratch.0.join("upper")), Vec::<String>::new());
-    assert!(!Path::new("/etc/inside").exists(), "the link was followed inside the root");
+    assert!(
+        !Path::new("/etc/inside").exists(),
+        "the link was followed inside the root"
+    );
 }
 
 #[test]
 fn a_dangling_link_of_resolv_conf_is_followed_inside_the_root() {
-    let Some((scratch, lower)) = native("dangling") else { return };
+    let Some((scratch, lower)) = native("dangling") else {
+        return;
+    };
     std::os::unix::fs::symlink("../run/systemd/resolve/stub-resolv.conf", lower.join("etc/resolv.conf")).unwrap();
     let (exit, output) = run(&step(&scratch, &lower, "cat /etc/resolv.conf"));
     assert_eq!(exit.unwrap(), Exit::Code(0), "{output}");
@@ -225,7 +282,9 @@ fn a_dangling_link_of_resolv_conf_is_followed_inside_the_root() {
 
 #[test]
 fn without_a_network_there_is_only_loopback() {
-    let Some((scratch, lower)) = native("network") else { return };
+    let Some((scratch, lower)) = native("network") else {
+        return;
+    };
     let mut alone = step(&scratch, &lower, "ip -o link | cut -d: -f2; ip -o addr show lo");
     std::os::unix::fs::symlink("busybox", lower.join("bin/cut")).unwrap();
     alone.network = Network::None;
@@ -253,8 +312,16 @@ fn killing_a_step_leaves_nothing() {
 
 #[test]
 fn signals_are_forwarded() {
-    let Some((scratch, lower)) = native("forward") else { return };
-    let mut running = step(&scratch, &lower, "trap 'echo caught; exit 3' TERM; echo ready; while true; do sleep 0.05; done").spawn().unwrap();
+    let Some((scratch, lower)) = native("forward") else {
+        return;
+    };
+    let mut running = step(
+        &scratch,
+        &lower,
+        "trap 'echo caught; exit 3' TERM; echo ready; while true; do sleep 0.05; done",
+    )
+    .spawn()
+    .unwrap();
     let mut stdout = running.stdout.take().unwrap();
     let mut ready = [0; 6];
     stdout.read_exact(&mut ready).unwrap();
@@ -267,7 +334,9 @@ fn signals_are_forwarded() {
 
 #[test]
 fn a_terminal_is_a_terminal() {
-    let Some((scratch, lower)) = native("terminal") else { return };
+    let Some((scratch, lower)) = native("terminal") else {
+        return;
+    };
     let mut wanted = step(&scratch, &lower, "test -t 0 && test -t 1 && echo terminal");
     std::os::unix::fs::symlink("busybox", lower.join("bin/test")).unwrap();
     wanted.stdio = Stdio::Terminal;
@@ -286,11 +355,13 @@ fn a_terminal_is_a_terminal() {
 #[test]
 fn many_layers_stack() {
     let Some((scratch, lower)) = native("many") else { return };
-    let mut lowers: Vec<PathBuf> = (0..120).map(|number| {
-        let layer = scratch.directory(&format!("layer-{number}"));
-        std::fs::write(layer.join("top"), number.to_string()).unwrap();
-        layer
-    }).collect();
+    let mut lowers: Vec<PathBuf> = (0..120)
+        .map(|number| {
+            let layer = scratch.directory(&format!("layer-{number}"));
+            std::fs::write(layer.join("top"), number.to_string()).unwrap();
+            layer
+        })
+        .collect();
     lowers.push(lower.clone());
     let mut deep = step(&scratch, &lower, "cat /top");
     if let RootSource::Overlay { lowers: list, .. } = &mut deep.root {
@@ -330,8 +401,16 @@ fn foreign_busybox(architecture: &str) -> Result<PathBuf, String> {
         options.iter().for_each(|option| {
             command.arg("-o").arg(option);
         });
-        let output = command.args(words).current_dir(&cache).output().map_err(|error| error.to_string())?;
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        let output = command
+            .args(words)
+            .current_dir(&cache)
+            .output()
+            .map_err(|error| error.to_string())?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     };
     apt(&["-q", "update"])?;
     apt(&["-q", "download", &*format!("busybox-static:{architecture}")])?;
@@ -340,7 +419,11 @@ fn foreign_busybox(architecture: &str) -> Result<PathBuf, String> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .ok_or("nothing was downloaded")?;
-    let unpacked = Command::new("dpkg-deb").arg("-x").arg(&package).arg(cache.join("root")).status();
+    let unpacked = Command::new("dpkg-deb")
+        .arg("-x")
+        .arg(&package)
+        .arg(cache.join("root"))
+        .status();
     unpacked.map_err(|error| error.to_string())?;
     // Which of the two it is depends on the release.
     if !program.exists() {
@@ -354,7 +437,11 @@ fn foreign_busybox(architecture: &str) -> Result<PathBuf, String> {
 }
 
 fn search() -> EmulatorSearch {
-    EmulatorSearch { path: Some("/usr/bin".into()), private_table: kiln_sandbox::doctor::has_private_table(), ..EmulatorSearch::default() }
+    EmulatorSearch {
+        path: Some("/usr/bin".into()),
+        private_table: kiln_sandbox::doctor::has_private_table(),
+        ..EmulatorSearch::default()
+    }
 }
 
 fn emulated(name: &str, architecture: &str) -> Option<(Scratch, PathBuf, Emulator)> {
@@ -382,12 +469,22 @@ fn emulated(name: &str, architecture: &str) -> Option<(Scratch, PathBuf, Emulato
 
 #[test]
 fn a_foreign_root_runs_without_an_emulator_file_or_registration() {
-    let Some((scratch, lower, emulator)) = emulated("foreign", "arm64") else { return };
-    let table = || std::fs::read_dir("/proc/sys/fs/binfmt_misc").map(|entries| entries.count()).unwrap_or(0);
+    let Some((scratch, lower, emulator)) = emulated("foreign", "arm64") else {
+        return;
+    };
+    let table = || {
+        std::fs::read_dir("/proc/sys/fs/binfmt_misc")
+            .map(|entries| entries.count())
+            .unwrap_or(0)
+    };
     let before = table();
     std::fs::write(lower.join("bin/script"), "#!/bin/cat\nnested\n").unwrap();
     std::fs::set_permissions(lower.join("bin/script"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut foreign = step(&scratch, &lower, "uname -m; /bin/script; su app -c 'id -u'; echo x > /made");
+    let mut foreign = step(
+        &scratch,
+        &lower,
+        "uname -m; /bin/script; su app -c 'id -u'; echo x > /made",
+    );
     foreign.emulator = Some(emulator);
     let (exit, output) = run(&foreign);
     assert_eq!(exit.unwrap(), Exit::Code(0), "{output}");
@@ -398,16 +495,27 @@ fn a_foreign_root_runs_without_an_emulator_file_or_registration() {
 
 #[test]
 fn a_dying_emulator_is_named() {
-    let Some((scratch, lower, emulator)) = emulated("dying", "arm64") else { return };
+    let Some((scratch, lower, emulator)) = emulated("dying", "arm64") else {
+        return;
+    };
     let mut dying = step(&scratch, &lower, "kill -SEGV $$");
     dying.emulator = Some(emulator);
     let (exit, output) = run(&dying);
-    assert_eq!(exit.unwrap(), Exit::EmulatorDied { binary: "/bin/sh".into(), signal: 11 }, "{output}");
+    assert_eq!(
+        exit.unwrap(),
+        Exit::EmulatorDied {
+            binary: "/bin/sh".into(),
+            signal: 11
+        },
+        "{output}"
+    );
 }
 
 #[test]
 fn owners_and_set_id_bits_survive_emulation() {
-    let Some((scratch, lower, emulator)) = emulated("owners", "arm64") else { return };
+    let Some((scratch, lower, emulator)) = emulated("owners", "arm64") else {
+        return;
+    };
     std::os::unix::fs::symlink("busybox", lower.join("bin/chown")).unwrap();
     std::os::unix::fs::symlink("busybox", lower.join("bin/chmod")).unwrap();
     let mut foreign = step(&scratch, &lower, "touch /f && chown 1234:5678 /f && chmod 4755 /f");
@@ -416,5 +524,8 @@ fn owners_and_set_id_bits_survive_emulation() {
     assert_eq!(exit.unwrap(), Exit::Code(0), "{output}");
     let metadata = std::fs::metadata(scratch.0.join("upper/f")).unwrap();
     use std::os::unix::fs::MetadataExt;
-    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (1234, 5678, 0o4755));
+    assert_eq!(
+        (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777),
+        (1234, 5678, 0o4755)
+    );
 }

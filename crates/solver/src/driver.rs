@@ -135,8 +135,12 @@ impl<W: Worker> Driver<W> {
         context: StepContext,
     ) -> Result<Driver<W>, SolveError<W::Error>> {
         let mut needed: Vec<bool> = vec![false; graph.vertices().len()];
-        let index: HashMap<&VertexId, usize> =
-            graph.vertices().iter().enumerate().map(|(position, vertex)| (&vertex.id, position)).collect();
+        let index: HashMap<&VertexId, usize> = graph
+            .vertices()
+            .iter()
+            .enumerate()
+            .map(|(position, vertex)| (&vertex.id, position))
+            .collect();
         for target in targets {
             let position = *index.get(target).ok_or_else(|| SolveError::NoRoot(target.clone()))?;
             needed[position] = true;
@@ -150,7 +154,12 @@ impl<W: Worker> Driver<W> {
         }
         let mut nodes: Vec<Node> = Vec::new();
         let mut positions = HashMap::new();
-        for (_, vertex) in graph.vertices().iter().enumerate().filter(|(position, _)| needed[*position]) {
+        for (_, vertex) in graph
+            .vertices()
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| needed[*position])
+        {
             let inputs: Vec<usize> = vertex.inputs.iter().map(|input| positions[input]).collect();
             let position = nodes.len();
             for &input in &inputs {
@@ -162,7 +171,10 @@ impl<W: Worker> Driver<W> {
         for target in targets {
             nodes[positions[target]].wanted = true;
         }
-        let step_context = StepContext { events: context.events.clone(), cancel: context.cancel.child_token() };
+        let step_context = StepContext {
+            events: context.events.clone(),
+            cancel: context.cancel.child_token(),
+        };
         Ok(Driver {
             nodes,
             positions,
@@ -177,7 +189,10 @@ impl<W: Worker> Driver<W> {
     async fn run(&mut self) -> Result<(), SolveError<W::Error>> {
         for node in &self.nodes {
             if !matches!(node.vertex.op, Op::Local(_)) {
-                self.context.events.send(Event::StepPlanned { vertex: node.vertex.id.clone(), meta: node.vertex.meta.clone() });
+                self.context.events.send(Event::StepPlanned {
+                    vertex: node.vertex.id.clone(),
+                    meta: node.vertex.meta.clone(),
+                });
             }
         }
         for position in 0..self.nodes.len() {
@@ -226,14 +241,19 @@ impl<W: Worker> Driver<W> {
             self.nodes[position].state = State::Done;
             return;
         }
-        if node.inputs.iter().any(|&input| matches!(self.nodes[input].state, State::Unkeyed | State::Probing)) {
+        if node
+            .inputs
+            .iter()
+            .any(|&input| matches!(self.nodes[input].state, State::Unkeyed | State::Probing))
+        {
             return;
         }
         let vertex = node.vertex.clone();
         let worker = self.worker.clone();
         if node.vertex.op.is_source() {
             let context = self.step_context.clone();
-            self.jobs.spawn(async move { (position, worker.source(&vertex, &context).await.map(Output::Source)) });
+            self.jobs
+                .spawn(async move { (position, worker.source(&vertex, &context).await.map(Output::Source)) });
         } else {
             let contexts: Vec<(usize, Input)> = self.local_inputs(position).collect();
             if contexts.is_empty() {
@@ -242,16 +262,27 @@ impl<W: Worker> Driver<W> {
                 return;
             }
             let count = node.inputs.len();
-            self.jobs.spawn(async move { (position, select_all(&*worker, &vertex, count, contexts).await.map(Output::Selections)) });
+            self.jobs.spawn(async move {
+                (
+                    position,
+                    select_all(&*worker, &vertex, count, contexts)
+                        .await
+                        .map(Output::Selections),
+                )
+            });
         }
         self.nodes[position].state = State::Probing;
     }
 
     fn local_inputs(&self, position: usize) -> impl Iterator<Item = (usize, Input)> + '_ {
-        self.nodes[position].inputs.iter().enumerate().filter_map(|(at, &input)| match &self.nodes[input].vertex.op {
-            Op::Local(local) => Some((at, Input::Local(local.clone()))),
-            _ => None,
-        })
+        self.nodes[position]
+            .inputs
+            .iter()
+            .enumerate()
+            .filter_map(|(at, &input)| match &self.nodes[input].vertex.op {
+                Op::Local(local) => Some((at, Input::Local(local.clone()))),
+                _ => None,
+            })
     }
 
     /// The selections are known: the provisional key follows, if all inputs have one.
@@ -266,7 +297,9 @@ impl<W: Worker> Driver<W> {
                 None => self.nodes[input].provisional.clone().map(InputKey::Key),
             })
             .collect();
-        let provisional = keys.filter(|_| !node.vertex.meta.ignore_cache).map(|keys| cache_key(&node.vertex, &keys));
+        let provisional = keys
+            .filter(|_| !node.vertex.meta.ignore_cache)
+            .map(|keys| cache_key(&node.vertex, &keys));
         self.nodes[position].provisional = provisional;
         self.nodes[position].state = State::Keyed;
         self.advance_users(position);
@@ -278,7 +311,8 @@ impl<W: Worker> Driver<W> {
             return;
         };
         let worker = self.worker.clone();
-        self.jobs.spawn(async move { (position, worker.lookup(&key).await.map(Output::Record)) });
+        self.jobs
+            .spawn(async move { (position, worker.lookup(&key).await.map(Output::Record)) });
         self.nodes[position].state = State::Looking;
     }
 
@@ -308,7 +342,11 @@ impl<W: Worker> Driver<W> {
                 },
                 key: from.canonical.clone(),
                 selection: selection.clone(),
-                name: if from.description.is_empty() { from.vertex.meta.name.clone() } else { from.description.clone() },
+                name: if from.description.is_empty() {
+                    from.vertex.meta.name.clone()
+                } else {
+                    from.description.clone()
+                },
                 image: matches!(from.vertex.op, Op::Image(_)),
             });
         }
@@ -363,7 +401,11 @@ impl<W: Worker> Driver<W> {
 
     /// Tells of the steps that no job told of: they were found in the cache, or never came to run.
     fn report_rest(&self, solved: bool) {
-        for node in self.nodes.iter().filter(|node| !node.reported && !matches!(node.vertex.op, Op::Local(_))) {
+        for node in self
+            .nodes
+            .iter()
+            .filter(|node| !node.reported && !matches!(node.vertex.op, Op::Local(_)))
+        {
             let outcome = match (&node.vertex.op, node.state) {
                 (op, State::Done) if op.is_source() => Outcome::Done,
                 (_, State::Done) => Outcome::Cached,
@@ -379,9 +421,15 @@ impl<W: Worker> Driver<W> {
     }
 
     fn solved(&self, target: &VertexId) -> Result<Solved, SolveError<W::Error>> {
-        let root = self.positions.get(target).and_then(|&position| self.nodes[position].root.clone());
+        let root = self
+            .positions
+            .get(target)
+            .and_then(|&position| self.nodes[position].root.clone());
         let root = root.ok_or_else(|| SolveError::NoRoot(target.clone()))?;
-        Ok(Solved { vertex: target.clone(), root })
+        Ok(Solved {
+            vertex: target.clone(),
+            root,
+        })
     }
 }
 
@@ -446,7 +494,11 @@ impl<W: Worker> Step<W> {
             Err(error) => Outcome::Failed(error.to_string()),
         };
         let duration = started.elapsed();
-        self.context.events.send(Event::StepFinished { vertex: self.vertex.id.clone(), outcome, duration });
+        self.context.events.send(Event::StepFinished {
+            vertex: self.vertex.id.clone(),
+            outcome,
+            duration,
+        });
         result.map(|(output, _)| output)
     }
 
@@ -494,7 +546,10 @@ impl<W: Worker> Step<W> {
     }
 
     async fn found(&self, record: CacheRecord, keys: [CacheKey; 2]) -> Result<(Output, Outcome), W::Error> {
-        let output = Output::Ran { root: record.layers.clone().into(), canonical: record.key.clone() };
+        let output = Output::Ran {
+            root: record.layers.clone().into(),
+            canonical: record.key.clone(),
+        };
         let aliases = self.aliases(&record.key, keys);
         if !aliases.is_empty() {
             self.worker.save(record, aliases).await?;
@@ -511,7 +566,12 @@ impl<W: Worker> Step<W> {
     }
 
     async fn execute(&self, definition: CacheKey, content: CacheKey) -> Result<Output, W::Error> {
-        let named: Vec<NamedInput> = self.inputs.iter().enumerate().map(|(at, input)| self.named(at, input)).collect();
+        let named: Vec<NamedInput> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(at, input)| self.named(at, input))
+            .collect();
         let parts = key_parts(&self.vertex, &named);
         let reason = if self.vertex.meta.ignore_cache {
             MissReason::CacheIgnored
@@ -526,7 +586,11 @@ impl<W: Worker> Step<W> {
         let started = Instant::now();
         let inputs: Vec<Input> = self.inputs.iter().map(|input| input.input.clone()).collect();
         let root = self.worker.execute(&self.vertex, &inputs, &self.context).await?;
-        let canonical = if self.vertex.meta.ignore_cache { fresh_key(&content, &root) } else { content.clone() };
+        let canonical = if self.vertex.meta.ignore_cache {
+            fresh_key(&content, &root)
+        } else {
+            content.clone()
+        };
         let record = CacheRecord {
             key: canonical.clone(),
             layers: root.to_vec(),
@@ -537,7 +601,9 @@ impl<W: Worker> Step<W> {
             platform: self.vertex.meta.platform.as_ref().map(ToString::to_string),
             name: self.vertex.meta.name.clone(),
         };
-        self.worker.save(record, self.aliases(&canonical, [definition, content])).await?;
+        self.worker
+            .save(record, self.aliases(&canonical, [definition, content]))
+            .await?;
         Ok(Output::Ran { root, canonical })
     }
 
@@ -550,11 +616,18 @@ impl<W: Worker> Step<W> {
             let source = self.vertex.op.source_of_input(at).unwrap_or_else(|| input.name.clone());
             (source, selection.files.clone())
         });
-        NamedInput { name: input.name.clone(), value, image: input.image, selection }
+        NamedInput {
+            name: input.name.clone(),
+            value,
+            image: input.image,
+            selection,
+        }
     }
 }
 
 fn unix_now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,9 @@ use kiln_store::{CacheRecord, KeyPart};
 /// Names the first difference that a person would call the cause, against the record with the fewest
 /// differences.
 pub fn miss_reason(parts: &[KeyPart], records: &[CacheRecord]) -> MissReason {
-    let nearest = records.iter().min_by_key(|record| differences(parts, &record.parts).count());
+    let nearest = records
+        .iter()
+        .min_by_key(|record| differences(parts, &record.parts).count());
     let Some(record) = nearest else {
         return MissReason::NoRecord;
     };
@@ -49,7 +51,10 @@ fn text(value: Option<&str>) -> String {
 fn instruction(changes: &[Difference<'_>]) -> Option<MissReason> {
     let named = |name: &str| changes.iter().find(|change| change.name == name);
     let change = named("instruction").or_else(|| named("command"))?;
-    Some(MissReason::InstructionChanged { from: text(change.before), to: text(change.now) })
+    Some(MissReason::InstructionChanged {
+        from: text(change.before),
+        to: text(change.now),
+    })
 }
 
 fn variable(changes: &[Difference<'_>]) -> Option<MissReason> {
@@ -64,7 +69,10 @@ fn variable(changes: &[Difference<'_>]) -> Option<MissReason> {
 
 fn base(changes: &[Difference<'_>]) -> Option<MissReason> {
     let change = changes.iter().find(|change| change.name == "base")?;
-    Some(MissReason::BaseChanged { from: text(change.before), to: text(change.now) })
+    Some(MissReason::BaseChanged {
+        from: text(change.before),
+        to: text(change.now),
+    })
 }
 
 fn files(changes: &[Difference<'_>]) -> Option<MissReason> {
@@ -79,7 +87,12 @@ fn files(changes: &[Difference<'_>]) -> Option<MissReason> {
             }
         }
     }
-    Some(MissReason::FilesChanged { source: source.to_owned(), added, removed, changed })
+    Some(MissReason::FilesChanged {
+        source: source.to_owned(),
+        added,
+        removed,
+        changed,
+    })
 }
 
 fn parent(changes: &[Difference<'_>]) -> Option<MissReason> {
@@ -104,7 +117,12 @@ mod tests {
     use kiln_store::CacheKey;
 
     fn parts(list: &[(&str, &str)]) -> Vec<KeyPart> {
-        list.iter().map(|(name, value)| KeyPart { name: (*name).into(), value: (*value).into() }).collect()
+        list.iter()
+            .map(|(name, value)| KeyPart {
+                name: (*name).into(),
+                value: (*value).into(),
+            })
+            .collect()
     }
 
     fn record(list: &[(&str, &str)]) -> CacheRecord {
@@ -122,12 +140,23 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_a_slot_without_records() {
-        assert_eq!(miss_reason(&parts(&[("instruction", "RUN a")]), &[]), MissReason::NoRecord);
+        assert_eq!(
+            miss_reason(&parts(&[("instruction", "RUN a")]), &[]),
+            MissReason::NoRecord
+        );
     }
 
     #[test]
     fn each_difference_has_its_reason() {
-        let before = [("instruction", "RUN a"), ("env V", "1"), ("base", "x@1"), ("source src", "d1"), ("file src/a", "1"), ("input 0 RUN z", "k1"), ("setting user", "")];
+        let before = [
+            ("instruction", "RUN a"),
+            ("env V", "1"),
+            ("base", "x@1"),
+            ("source src", "d1"),
+            ("file src/a", "1"),
+            ("input 0 RUN z", "k1"),
+            ("setting user", ""),
+        ];
         let with = |name: &str, value: &str| {
             let mut list: Vec<(&str, &str)> = before.to_vec();
             for entry in &mut list {
@@ -137,11 +166,40 @@ mod tests {
             }
             miss_reason(&parts(&list), &[record(&before)])
         };
-        assert_eq!(with("instruction", "RUN b"), MissReason::InstructionChanged { from: "RUN a".into(), to: "RUN b".into() });
-        assert_eq!(with("env V", "2"), MissReason::VariableChanged { name: "V".into(), from: Some("1".into()), to: Some("2".into()) });
-        assert_eq!(with("base", "x@2"), MissReason::BaseChanged { from: "x@1".into(), to: "x@2".into() });
-        assert_eq!(with("input 0 RUN z", "k2"), MissReason::ParentChanged { step: "RUN z".into() });
-        assert_eq!(with("setting user", "app"), MissReason::SettingChanged { name: "user".into(), from: String::new(), to: "app".into() });
+        assert_eq!(
+            with("instruction", "RUN b"),
+            MissReason::InstructionChanged {
+                from: "RUN a".into(),
+                to: "RUN b".into()
+            }
+        );
+        assert_eq!(
+            with("env V", "2"),
+            MissReason::VariableChanged {
+                name: "V".into(),
+                from: Some("1".into()),
+                to: Some("2".into())
+            }
+        );
+        assert_eq!(
+            with("base", "x@2"),
+            MissReason::BaseChanged {
+                from: "x@1".into(),
+                to: "x@2".into()
+            }
+        );
+        assert_eq!(
+            with("input 0 RUN z", "k2"),
+            MissReason::ParentChanged { step: "RUN z".into() }
+        );
+        assert_eq!(
+            with("setting user", "app"),
+            MissReason::SettingChanged {
+                name: "user".into(),
+                from: String::new(),
+                to: "app".into()
+            }
+        );
         assert_eq!(with("none", ""), MissReason::Evicted);
     }
 
@@ -149,9 +207,18 @@ mod tests {
     fn changed_files_are_named() {
         let reason = miss_reason(
             &parts(&[("source src", "d2"), ("file src/a", "2"), ("file src/new", "1")]),
-            &[record(&[("source src", "d1"), ("file src/a", "1"), ("file src/old", "1")])],
+            &[record(&[
+                ("source src", "d1"),
+                ("file src/a", "1"),
+                ("file src/old", "1"),
+            ])],
         );
-        let expected = MissReason::FilesChanged { source: "src".into(), added: vec!["src/new".into()], removed: vec!["src/old".into()], changed: vec!["src/a".into()] };
+        let expected = MissReason::FilesChanged {
+            source: "src".into(),
+            added: vec!["src/new".into()],
+            removed: vec!["src/old".into()],
+            changed: vec!["src/a".into()],
+        };
         assert_eq!(reason, expected);
     }
 
@@ -159,8 +226,18 @@ mod tests {
     fn the_nearest_record_is_the_one_with_the_fewest_differences() {
         let reason = miss_reason(
             &parts(&[("env A", "1"), ("env B", "1")]),
-            &[record(&[("env A", "2"), ("env B", "2")]), record(&[("env A", "1"), ("env B", "3")])],
+            &[
+                record(&[("env A", "2"), ("env B", "2")]),
+                record(&[("env A", "1"), ("env B", "3")]),
+            ],
         );
-        assert_eq!(reason, MissReason::VariableChanged { name: "B".into(), from: Some("3".into()), to: Some("1".into()) });
+        assert_eq!(
+            reason,
+            MissReason::VariableChanged {
+                name: "B".into(),
+                from: Some("3".into()),
+                to: Some("1".into())
+            }
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! The solver against a worker that runs nothing.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -53,7 +55,11 @@ impl Worker for Fake {
     type Lock = ();
 
     async fn source(&self, vertex: &Vertex, _: &StepContext) -> Result<Source, Failure> {
-        Ok(Source { key: cache_key(vertex, &[]), root: Vec::new().into(), description: vertex.meta.name.clone() })
+        Ok(Source {
+            key: cache_key(vertex, &[]),
+            root: Vec::new().into(),
+            description: vertex.meta.name.clone(),
+        })
     }
 
     async fn select(&self, vertex: &Vertex, position: usize, input: &Input) -> Result<Option<Selection>, Failure> {
@@ -65,8 +71,14 @@ impl Worker for Fake {
             _ => return Ok(None),
         };
         let content = self.contents.lock().unwrap().get(&name).cloned().unwrap_or_default();
-        let files = vec![KeyPart { name: format!("file {name}"), value: content.clone() }];
-        Ok(Some(Selection { digest: Digest::sha256(content), files }))
+        let files = vec![KeyPart {
+            name: format!("file {name}"),
+            value: content.clone(),
+        }];
+        Ok(Some(Selection {
+            digest: Digest::sha256(content),
+            files,
+        }))
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, Failure> {
@@ -75,7 +87,14 @@ impl Worker for Fake {
     }
 
     async fn nearest(&self, slot: &str) -> Result<Vec<CacheRecord>, Failure> {
-        Ok(self.records.lock().unwrap().values().filter(|record| record.slot == slot).cloned().collect())
+        Ok(self
+            .records
+            .lock()
+            .unwrap()
+            .values()
+            .filter(|record| record.slot == slot)
+            .cloned()
+            .collect())
     }
 
     async fn lock(&self, _: &CacheKey) -> Result<(), Failure> {
@@ -145,14 +164,20 @@ impl Recorder {
     fn reason(&self, graph: &Graph, name: &str) -> Option<MissReason> {
         let events = self.0.lock().unwrap();
         events.iter().find_map(|event| match event {
-            Event::StepStarted { vertex, reason, .. } if graph.vertex(vertex).unwrap().meta.name == name => reason.clone(),
+            Event::StepStarted { vertex, reason, .. } if graph.vertex(vertex).unwrap().meta.name == name => {
+                reason.clone()
+            }
             _ => None,
         })
     }
 }
 
 fn meta(name: &str) -> VertexMeta {
-    VertexMeta { name: name.into(), slot: name.split(' ').take(2).collect::<Vec<_>>().join(" "), ..VertexMeta::default() }
+    VertexMeta {
+        name: name.into(),
+        slot: name.split(' ').take(2).collect::<Vec<_>>().join(" "),
+        ..VertexMeta::default()
+    }
 }
 
 fn scratch(graph: &mut Graph) -> VertexId {
@@ -184,7 +209,14 @@ fn run_with(graph: &mut Graph, base: &VertexId, meta: VertexMeta) -> VertexId {
 }
 
 fn context(graph: &mut Graph) -> VertexId {
-    graph.add(Op::Local(LocalSource { name: "context".into(), ignore: Vec::new() }), vec![], meta("context"))
+    graph.add(
+        Op::Local(LocalSource {
+            name: "context".into(),
+            ignore: Vec::new(),
+        }),
+        vec![],
+        meta("context"),
+    )
 }
 
 fn copy(graph: &mut Graph, base: &VertexId, from: &VertexId, name: &str) -> VertexId {
@@ -203,7 +235,9 @@ fn copy(graph: &mut Graph, base: &VertexId, from: &VertexId, name: &str) -> Vert
         follow_links: true,
         written: "src".into(),
     };
-    let op = Op::File(FileOp { actions: vec![FileAction::Copy(action)] });
+    let op = Op::File(FileOp {
+        actions: vec![FileAction::Copy(action)],
+    });
     graph.add(op, vec![base.clone(), from.clone()], meta(name))
 }
 
@@ -215,16 +249,32 @@ struct Solving {
 
 impl Solving {
     fn new() -> Solving {
-        Solving { worker: Arc::default(), parallelism: 4, cancel: CancellationToken::new() }
+        Solving {
+            worker: Arc::default(),
+            parallelism: 4,
+            cancel: CancellationToken::new(),
+        }
     }
 
-    async fn solve(&self, graph: &Graph, targets: &[&VertexId]) -> (Result<Vec<Root>, SolveError<Failure>>, Arc<Recorder>) {
+    async fn solve(
+        &self,
+        graph: &Graph,
+        targets: &[&VertexId],
+    ) -> (Result<Vec<Root>, SolveError<Failure>>, Arc<Recorder>) {
         let events = Arc::new(Recorder::default());
-        let context = StepContext { events: events.clone(), cancel: self.cancel.clone() };
+        let context = StepContext {
+            events: events.clone(),
+            cancel: self.cancel.clone(),
+        };
         let targets: Vec<VertexId> = targets.iter().map(|&id| id.clone()).collect();
-        let options = SolveOptions { parallelism: self.parallelism };
+        let options = SolveOptions {
+            parallelism: self.parallelism,
+        };
         let solved = solve(graph, &targets, self.worker.clone(), options, context).await;
-        (solved.map(|all| all.into_iter().map(|solved| solved.root).collect()), events)
+        (
+            solved.map(|all| all.into_iter().map(|solved| solved.root).collect()),
+            events,
+        )
     }
 }
 
@@ -279,9 +329,19 @@ async fn a_changed_context_reruns_the_copy_and_what_follows() {
     let reason = events.reason(&graph, "COPY src /").unwrap();
     assert_eq!(
         reason,
-        MissReason::FilesChanged { source: "src".into(), added: vec![], removed: vec![], changed: vec!["context".into()] }
+        MissReason::FilesChanged {
+            source: "src".into(),
+            added: vec![],
+            removed: vec![],
+            changed: vec!["context".into()]
+        }
     );
-    assert_eq!(events.reason(&graph, "RUN after"), Some(MissReason::ParentChanged { step: "COPY src /".into() }));
+    assert_eq!(
+        events.reason(&graph, "RUN after"),
+        Some(MissReason::ParentChanged {
+            step: "COPY src /".into()
+        })
+    );
 }
 
 #[tokio::test]
@@ -314,7 +374,14 @@ async fn what_follows_a_step_that_ignores_the_cache_runs_too() {
     let build = |ignore| {
         let mut graph = Graph::new();
         let base = scratch(&mut graph);
-        let ignoring = run_with(&mut graph, &base, VertexMeta { ignore_cache: ignore, ..meta("RUN date") });
+        let ignoring = run_with(
+            &mut graph,
+            &base,
+            VertexMeta {
+                ignore_cache: ignore,
+                ..meta("RUN date")
+            },
+        );
         let last = run(&mut graph, &ignoring, "RUN last");
         (graph, last)
     };
@@ -366,16 +433,28 @@ async fn an_interrupt_is_told_apart_from_a_failure() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         cancel.cancel();
     });
-    assert!(matches!(solving.solve(&graph, &[&slow]).await.0, Err(SolveError::Cancelled)));
+    assert!(matches!(
+        solving.solve(&graph, &[&slow]).await.0,
+        Err(SolveError::Cancelled)
+    ));
 }
 
 #[tokio::test]
 async fn no_more_steps_run_at_once_than_allowed() {
     let mut graph = Graph::new();
     let base = scratch(&mut graph);
-    let steps: Vec<VertexId> = (0..12).map(|number| run(&mut graph, &base, &format!("RUN {number}"))).collect();
-    let solving = Solving { parallelism: 3, ..Solving::new() };
-    solving.solve(&graph, &steps.iter().collect::<Vec<_>>()).await.0.unwrap();
+    let steps: Vec<VertexId> = (0..12)
+        .map(|number| run(&mut graph, &base, &format!("RUN {number}")))
+        .collect();
+    let solving = Solving {
+        parallelism: 3,
+        ..Solving::new()
+    };
+    solving
+        .solve(&graph, &steps.iter().collect::<Vec<_>>())
+        .await
+        .0
+        .unwrap();
     assert_eq!(solving.worker.ran().len(), 12);
     assert_eq!(solving.worker.most_running.load(Ordering::SeqCst), 3);
 }
@@ -384,5 +463,8 @@ async fn no_more_steps_run_at_once_than_allowed() {
 async fn a_target_that_is_not_in_the_graph_is_an_error() {
     let graph = Graph::new();
     let stranger = VertexId(Digest::sha256("stranger"));
-    assert!(matches!(Solving::new().solve(&graph, &[&stranger]).await.0, Err(SolveError::NoRoot(_))));
+    assert!(matches!(
+        Solving::new().solve(&graph, &[&stranger]).await.0,
+        Err(SolveError::NoRoot(_))
+    ));
 }

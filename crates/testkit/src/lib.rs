@@ -7,6 +7,10 @@
 //!   of times.
 //! - **Runs** ([`Fixture`]): a private state directory and configuration in which the `kiln` binary is started.
 //! - **Corpora** ([`conformance`]): cases that other projects wrote, driven against this one.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a tool for developers reads its own environment"
+)]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

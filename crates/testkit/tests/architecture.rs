@@ -1,5 +1,7 @@
 //! The shape of the workspace: who may use whom, where `unsafe` may stand, how long a file may be.
 
+#![expect(clippy::disallowed_methods, reason = "a test finds the programs of this machine")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

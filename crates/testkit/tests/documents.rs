@@ -4,6 +4,8 @@
 //! block marked `text output` lists lines that the block before it must print, in this order. `registry.example` stands for
 //! a registry on loopback.
 
+#![expect(clippy::disallowed_methods, reason = "a test finds the programs of this machine")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

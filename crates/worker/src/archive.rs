@@ -52,7 +52,11 @@ pub struct StoreArchives {
 impl StoreArchives {
     /// Nothing unpacked yet.
     pub fn new(store: Store, options: UnpackOptions) -> StoreArchives {
-        StoreArchives { store, options, scratch: std::cell::RefCell::default() }
+        StoreArchives {
+            store,
+            options,
+            scratch: std::cell::RefCell::default(),
+        }
     }
 }
 
@@ -65,8 +69,13 @@ impl Archives for StoreArchives {
             return Ok(None);
         };
         let scratch = self.store.scratch_dir().map_err(ArchiveError::Store)?;
-        unpack_layer(reader, kiln_oci::Compression::Uncompressed, scratch.path(), &self.options)
-            .map_err(ArchiveError::Unpack)?;
+        unpack_layer(
+            reader,
+            kiln_oci::Compression::Uncompressed,
+            scratch.path(),
+            &self.options,
+        )
+        .map_err(ArchiveError::Unpack)?;
         let plan = plan_of(scratch.path())?;
         self.scratch.borrow_mut().push(scratch);
         Ok(Some(Unpacked { entries: plan }))
@@ -75,7 +84,11 @@ impl Archives for StoreArchives {
 
 fn plan_of(directory: &Path) -> Result<Vec<PlannedEntry>, ArchiveError> {
     let plan = kiln_image::plan::plan_from_tree(directory).map_err(ArchiveError::Plan)?;
-    Ok(plan.entries.into_iter().filter(|planned| !planned.entry.path.is_empty()).collect())
+    Ok(plan
+        .entries
+        .into_iter()
+        .filter(|planned| !planned.entry.path.is_empty())
+        .collect())
 }
 
 /// The tar stream inside a file, if it is a tar archive, plain or compressed with a method that is known.
@@ -118,7 +131,10 @@ impl Method {
             (&[0xfd, b'7', b'z', b'X', b'Z', 0x00], Method::Xz),
             (&[0x28, 0xb5, 0x2f, 0xfd], Method::Zstd),
         ];
-        MAGICS.iter().find(|(magic, _)| start.starts_with(magic)).map_or(Method::Plain, |(_, method)| *method)
+        MAGICS
+            .iter()
+            .find(|(magic, _)| start.starts_with(magic))
+            .map_or(Method::Plain, |(_, method)| *method)
     }
 }
 
@@ -134,7 +150,13 @@ fn is_tar(header: &[u8]) -> bool {
     let sum: u32 = block
         .iter()
         .enumerate()
-        .map(|(at, &byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(byte) })
+        .map(|(at, &byte)| {
+            if (148..156).contains(&at) {
+                u32::from(b' ')
+            } else {
+                u32::from(byte)
+            }
+        })
         .sum();
     sum == expected
 }
@@ -149,7 +171,9 @@ mod tests {
         let mut header = tar::Header::new_gnu();
         header.set_size(1);
         header.set_mode(0o644);
-        builder.append_data(&mut header, "a", &b"x"[..]).expect("writing to memory works");
+        builder
+            .append_data(&mut header, "a", &b"x"[..])
+            .expect("writing to memory works");
         let mut bytes = builder.into_inner().expect("writing to memory works");
         assert!(is_tar(&bytes[..512]));
         bytes[0] = b'b';

@@ -82,12 +82,22 @@ fn clauses(text: &str) -> Option<Vec<Clause>> {
             'u' => who.user = true,
             'g' => who.group = true,
             'o' => who.other = true,
-            'a' => who = Who { user: true, group: true, other: true },
+            'a' => {
+                who = Who {
+                    user: true,
+                    group: true,
+                    other: true,
+                }
+            }
             _ => return None,
         }
     }
     if who == Who::default() {
-        who = Who { user: true, group: true, other: true };
+        who = Who {
+            user: true,
+            group: true,
+            other: true,
+        };
     }
     let mut found: Vec<Clause> = Vec::new();
     for letter in text[start..].chars() {
@@ -98,7 +108,11 @@ fn clauses(text: &str) -> Option<Vec<Clause>> {
             _ => None,
         };
         match operator {
-            Some(operator) => found.push(Clause { who, operator, permissions: Vec::new() }),
+            Some(operator) => found.push(Clause {
+                who,
+                operator,
+                permissions: Vec::new(),
+            }),
             None => found.last_mut()?.permissions.push(permission(letter)?),
         }
     }
@@ -124,7 +138,11 @@ impl Clause {
     fn apply(&self, mode: u32, directory: bool) -> u32 {
         let mut bits = 0;
         let mut covered = 0;
-        for (selected, shift, set_id) in [(self.who.user, 6, 0o4000), (self.who.group, 3, 0o2000), (self.who.other, 0, 0)] {
+        for (selected, shift, set_id) in [
+            (self.who.user, 6, 0o4000),
+            (self.who.group, 3, 0o2000),
+            (self.who.other, 0, 0),
+        ] {
             if selected {
                 bits |= self.class_bits(mode, directory) << shift;
                 covered |= 0o7 << shift;

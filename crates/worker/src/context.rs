@@ -57,9 +57,19 @@ impl Context {
         let matcher = PatternMatcher::new(ignore).map_err(ContextError::Ignore)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io("open", path, error))?;
-        let mut scan = Scan { root: path, matcher, entries: Vec::new(), stamps: HashMap::new() };
+        let mut scan = Scan {
+            root: path,
+            matcher,
+            entries: Vec::new(),
+            stamps: HashMap::new(),
+        };
         scan.directory(&directory, &mut Vec::new())?;
-        let Scan { mut entries, matcher, stamps, .. } = scan;
+        let Scan {
+            mut entries,
+            matcher,
+            stamps,
+            ..
+        } = scan;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         let cache = store.stat_cache(path).map_err(ContextError::Store)?;
         Ok(Context {
@@ -76,13 +86,21 @@ impl Context {
     pub fn digest(&self, path: &[u8]) -> Result<Digest, ContextError> {
         let stamp = self.stamps.get(path);
         if let Some(stamp) = stamp
-            && let Some(digest) = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner).lookup(path, stamp)
+            && let Some(digest) = self
+                .cache
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .lookup(path, stamp)
         {
             return Ok(digest);
         }
         let digest = hash_file(&self.directory, path).map_err(|source| {
             let path = self.path.join(std::ffi::OsStr::from_bytes(path));
-            ContextError::Io { operation: "read", path, source }
+            ContextError::Io {
+                operation: "read",
+                path,
+                source,
+            }
         })?;
         if let Some(stamp) = stamp {
             let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -186,12 +204,17 @@ impl Scan<'_> {
             FileType::Directory => EntryKind::Directory { opaque: false },
             FileType::RegularFile => {
                 self.stamps.insert(relative.to_vec(), FileStamp::from_stat(stat));
-                EntryKind::File { size: u64::try_from(stat.st_size).unwrap_or(0), digest: None }
+                EntryKind::File {
+                    size: u64::try_from(stat.st_size).unwrap_or(0),
+                    digest: None,
+                }
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(parent, name, Vec::new());
                 let target = target.map_err(|error| self.error("read the link", relative, error))?;
-                EntryKind::Symlink { target: target.into_bytes() }
+                EntryKind::Symlink {
+                    target: target.into_bytes(),
+                }
             }
             // Sockets, pipes and devices of the user's machine are no part of an image.
             _ => return Ok(()),
@@ -214,5 +237,9 @@ impl Scan<'_> {
 }
 
 fn io(operation: &'static str, path: &Path, error: rustix::io::Errno) -> ContextError {
-    ContextError::Io { operation, path: path.to_owned(), source: error.into() }
+    ContextError::Io {
+        operation,
+        path: path.to_owned(),
+        source: error.into(),
+    }
 }

@@ -65,14 +65,24 @@ pub struct CopyInputs<'a> {
 }
 
 /// Carries out a file operation on `destination`.
-pub fn plan_layer(op: &FileOp, inputs: &CopyInputs<'_>, mut destination: Destination<'_>) -> Result<LayerPlan, CopyError> {
+pub fn plan_layer(
+    op: &FileOp,
+    inputs: &CopyInputs<'_>,
+    mut destination: Destination<'_>,
+) -> Result<LayerPlan, CopyError> {
     for action in &op.actions {
         match action {
             FileAction::MakeDirectory { path, mode, owner } => {
                 let owner = inputs.owner(owner.as_ref())?.unwrap_or_default();
                 destination.make_directories(path.as_bytes(), *mode, owner)?;
             }
-            FileAction::MakeFile { destination: path, name, content, chmod, owner } => {
+            FileAction::MakeFile {
+                destination: path,
+                name,
+                content,
+                chmod,
+                owner,
+            } => {
                 let owner = inputs.owner(owner.as_ref())?.unwrap_or_default();
                 let mode = match chmod {
                     Some(text) => ModeChange::parse(text)?.apply(0o644, false),
@@ -92,7 +102,9 @@ pub fn plan_layer(op: &FileOp, inputs: &CopyInputs<'_>, mut destination: Destina
 
 impl CopyInputs<'_> {
     fn owner(&self, owner: Option<&kiln_graph::Owner>) -> Result<Option<OwnerIds>, OwnerError> {
-        owner.map(|owner| crate::owner::resolve_owner(&owner.text, self.passwd, self.group)).transpose()
+        owner
+            .map(|owner| crate::owner::resolve_owner(&owner.text, self.passwd, self.group))
+            .transpose()
     }
 }
 
@@ -107,19 +119,30 @@ fn make_file(
     let target = target_of_file(destination, path.as_bytes(), name.as_bytes(), owner)?;
     let entry = Entry {
         path: target,
-        kind: EntryKind::File { size: content.len() as u64, digest: Some(kiln_oci::Digest::sha256(content)) },
+        kind: EntryKind::File {
+            size: content.len() as u64,
+            digest: Some(kiln_oci::Digest::sha256(content)),
+        },
         mode,
         uid: owner.uid,
         gid: owner.gid,
         mtime: destination.time(),
         xattrs: Vec::new(),
     };
-    destination.put(PlannedEntry { entry, content: Content::Bytes(content.as_bytes().into()) })?;
+    destination.put(PlannedEntry {
+        entry,
+        content: Content::Bytes(content.as_bytes().into()),
+    })?;
     Ok(())
 }
 
 /// Makes what leads to the destination of one file, and says where the file goes.
-fn target_of_file(destination: &mut Destination<'_>, path: &[u8], name: &[u8], owner: OwnerIds) -> Result<Vec<u8>, CopyError> {
+fn target_of_file(
+    destination: &mut Destination<'_>,
+    path: &[u8],
+    name: &[u8],
+    owner: OwnerIds,
+) -> Result<Vec<u8>, CopyError> {
     ensure_destination(destination, path, owner)?;
     let mut target = destination.resolve(path)?;
     if target.is_empty() || destination.is_directory(&target)? == Some(true) {
@@ -132,7 +155,11 @@ fn target_of_file(destination: &mut Destination<'_>, path: &[u8], name: &[u8], o
 /// A destination with a slash at the end is made itself, any other has its parent made.
 fn ensure_destination(destination: &mut Destination<'_>, path: &[u8], owner: OwnerIds) -> Result<(), CopyError> {
     let last = base_name(path);
-    let ensured = if last.is_empty() || last == b"." { path } else { parent(path) };
+    let ensured = if last.is_empty() || last == b"." {
+        path
+    } else {
+        parent(path)
+    };
     destination.make_directories(ensured, MADE_DIRECTORY, owner)?;
     Ok(())
 }
@@ -148,7 +175,11 @@ struct Copying<'a> {
 }
 
 impl<'a> Copying<'a> {
-    fn new(action: &'a CopyAction, source: &'a SourceTree, inputs: &'a CopyInputs<'a>) -> Result<Copying<'a>, CopyError> {
+    fn new(
+        action: &'a CopyAction,
+        source: &'a SourceTree,
+        inputs: &'a CopyInputs<'a>,
+    ) -> Result<Copying<'a>, CopyError> {
         Ok(Copying {
             action,
             source,
@@ -192,7 +223,12 @@ impl<'a> Copying<'a> {
         self.copy_contents(&selected.path, &target, destination)
     }
 
-    fn copy_contents(&self, directory: &[u8], target: &[u8], destination: &mut Destination<'_>) -> Result<(), CopyError> {
+    fn copy_contents(
+        &self,
+        directory: &[u8],
+        target: &[u8],
+        destination: &mut Destination<'_>,
+    ) -> Result<(), CopyError> {
         let mut entries = Vec::new();
         self.source.walk(directory, |relative, entry| {
             let excluded = self.is_excluded(relative);
@@ -214,12 +250,22 @@ impl<'a> Copying<'a> {
     fn copy_with_parents(&self, selected: &Selected, destination: &mut Destination<'_>) -> Result<(), CopyError> {
         let made_by = self.owner.unwrap_or_default();
         let mut target = destination.make_directories(self.action.destination.as_bytes(), MADE_DIRECTORY, made_by)?;
+        // What stands before `/./` is where the kept directories begin.
+        let pivot = self.action.source.split_once("/./").map_or(0, |(before, _)| {
+            crate::destination::components(before.as_bytes()).count()
+        });
         let mut from = Vec::new();
-        for component in crate::destination::components(parent(&selected.matched)) {
+        for (depth, component) in crate::destination::components(parent(&selected.matched)).enumerate() {
             push_component(&mut from, component);
+            if depth < pivot {
+                continue;
+            }
             push_component(&mut target, component);
             let found = self.source.view.lookup(&from, kiln_image::view::FollowLast::Yes);
-            let found = found.map_err(|source| SourceError::View { path: shown(&from), source })?;
+            let found = found.map_err(|source| SourceError::View {
+                path: shown(&from),
+                source,
+            })?;
             if let Some(found) = found {
                 let (path, entry) = (found.path.clone(), found.entry.clone());
                 self.put(&path, &entry, target.clone(), destination)?;
@@ -234,9 +280,22 @@ impl<'a> Copying<'a> {
     }
 
     /// Puts one entry of the source at a target whose parent exists.
-    fn put(&self, from: &[u8], entry: &Entry, target: Vec<u8>, destination: &mut Destination<'_>) -> Result<(), CopyError> {
+    fn put(
+        &self,
+        from: &[u8],
+        entry: &Entry,
+        target: Vec<u8>,
+        destination: &mut Destination<'_>,
+    ) -> Result<(), CopyError> {
         let directory = matches!(entry.kind, EntryKind::Directory { .. });
-        let kept = if self.source.keeps_owners() { OwnerIds { uid: entry.uid, gid: entry.gid } } else { OwnerIds::default() };
+        let kept = if self.source.keeps_owners() {
+            OwnerIds {
+                uid: entry.uid,
+                gid: entry.gid,
+            }
+        } else {
+            OwnerIds::default()
+        };
         let owner = self.owner.unwrap_or(kept);
         let mode = match (&self.mode, &entry.kind) {
             (_, EntryKind::Symlink { .. }) => 0o777,
@@ -263,8 +322,14 @@ impl<'a> Copying<'a> {
                 destination.put(PlannedEntry { entry: copied, content })?;
             }
             EntryKind::Whiteout => {}
-            EntryKind::Symlink { .. } | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo => {
-                destination.put(PlannedEntry { entry: copied, content: Content::None })?;
+            EntryKind::Symlink { .. }
+            | EntryKind::CharDevice { .. }
+            | EntryKind::BlockDevice { .. }
+            | EntryKind::Fifo => {
+                destination.put(PlannedEntry {
+                    entry: copied,
+                    content: Content::None,
+                })?;
             }
         }
         Ok(())
@@ -276,16 +341,24 @@ impl<'a> Copying<'a> {
             return Ok((entry.kind.clone(), from.to_vec()));
         };
         let found = self.source.view.lookup(target, kiln_image::view::FollowLast::No);
-        let found = found.map_err(|source| SourceError::View { path: shown(target), source })?;
+        let found = found.map_err(|source| SourceError::View {
+            path: shown(target),
+            source,
+        })?;
         match found {
             Some(found) => Ok((found.entry.kind.clone(), target.clone())),
-            None => Err(SourceError::NotFound { path: String::from_utf8_lossy(target).into_owned() }.into()),
+            None => Err(SourceError::NotFound {
+                path: String::from_utf8_lossy(target).into_owned(),
+            }
+            .into()),
         }
     }
 
     fn is_excluded(&self, relative: &[u8]) -> bool {
         let path = String::from_utf8_lossy(relative);
-        self.exclude.as_ref().is_some_and(|matcher| matcher.matches_or_parent_matches(&path))
+        self.exclude
+            .as_ref()
+            .is_some_and(|matcher| matcher.matches_or_parent_matches(&path))
     }
 
     /// ADD of a local archive: its contents go to the destination. False: it is no archive.
@@ -296,9 +369,16 @@ impl<'a> Copying<'a> {
         let path = String::from_utf8_lossy(&selected.path).into_owned();
         let content = self.source.content(&selected.path)?;
         let unpacked = self.inputs.archives.unpack(&content);
-        let unpacked = unpacked.map_err(|source| CopyError::Archive { path: path.clone(), source })?;
+        let unpacked = unpacked.map_err(|source| CopyError::Archive {
+            path: path.clone(),
+            source,
+        })?;
         let Some(unpacked) = unpacked else {
-            return if self.action.unpack_required { Err(CopyError::NotAnArchive(path)) } else { Ok(false) };
+            return if self.action.unpack_required {
+                Err(CopyError::NotAnArchive(path))
+            } else {
+                Ok(false)
+            };
         };
         let made_by = self.owner.unwrap_or_default();
         let target = destination.make_directories(self.action.destination.as_bytes(), MADE_DIRECTORY, made_by)?;
@@ -306,7 +386,10 @@ impl<'a> Copying<'a> {
             let mut to = target.clone();
             push_component(&mut to, &planned.entry.path);
             destination.make_directories(parent(&to), MADE_DIRECTORY, made_by)?;
-            let owner = self.owner.unwrap_or(OwnerIds { uid: planned.entry.uid, gid: planned.entry.gid });
+            let owner = self.owner.unwrap_or(OwnerIds {
+                uid: planned.entry.uid,
+                gid: planned.entry.gid,
+            });
             let kind = match planned.entry.kind {
                 EntryKind::Hardlink { target: link } => {
                     let mut full = target.clone();
@@ -316,10 +399,19 @@ impl<'a> Copying<'a> {
                 kind => kind,
             };
             // An archive's own times are content: they are the same wherever it is unpacked.
-            let entry = Entry { path: to, kind, uid: owner.uid, gid: owner.gid, ..planned.entry };
+            let entry = Entry {
+                path: to,
+                kind,
+                uid: owner.uid,
+                gid: owner.gid,
+                ..planned.entry
+            };
             match entry.kind {
                 EntryKind::Directory { .. } => destination.put_directory(entry, true)?,
-                _ => destination.put(PlannedEntry { entry, content: planned.content })?,
+                _ => destination.put(PlannedEntry {
+                    entry,
+                    content: planned.content,
+                })?,
             }
         }
         Ok(true)
@@ -336,5 +428,7 @@ pub fn exclude_matcher(action: &CopyAction) -> Result<Option<PatternMatcher>, Co
     if action.exclude.is_empty() {
         return Ok(None);
     }
-    PatternMatcher::new(&action.exclude).map(Some).map_err(CopyError::Exclude)
+    PatternMatcher::new(&action.exclude)
+        .map(Some)
+        .map_err(CopyError::Exclude)
 }

@@ -61,7 +61,11 @@ pub struct Destination<'a> {
 impl<'a> Destination<'a> {
     /// Nothing added yet. Everything that is made here gets `time`.
     pub fn new(base: &'a RootView, time: Mtime) -> Destination<'a> {
-        Destination { base, added: BTreeMap::new(), time }
+        Destination {
+            base,
+            added: BTreeMap::new(),
+            time,
+        }
     }
 
     /// The time of everything that is made.
@@ -71,7 +75,9 @@ impl<'a> Destination<'a> {
 
     /// What was added, as one layer.
     pub fn into_plan(self) -> LayerPlan {
-        LayerPlan { entries: self.added.into_values().collect() }
+        LayerPlan {
+            entries: self.added.into_values().collect(),
+        }
     }
 
     /// The path with every symbolic link followed, the last one too. What does not exist stays as it is written.
@@ -123,8 +129,14 @@ impl<'a> Destination<'a> {
     /// mode, owner and attributes if `overwrite` says so.
     pub fn put_directory(&mut self, entry: Entry, overwrite: bool) -> Result<(), DestinationError> {
         match self.node(&entry.path)? {
-            None => self.add(PlannedEntry { entry, content: Content::None }),
-            Some(Node::Directory { .. }) if overwrite => self.add(PlannedEntry { entry, content: Content::None }),
+            None => self.add(PlannedEntry {
+                entry,
+                content: Content::None,
+            }),
+            Some(Node::Directory { .. }) if overwrite => self.add(PlannedEntry {
+                entry,
+                content: Content::None,
+            }),
             Some(Node::Directory { .. }) => Ok(()),
             Some(_) => Err(DestinationError::NotADirectory(shown(&entry.path))),
         }
@@ -149,7 +161,8 @@ impl<'a> Destination<'a> {
                 continue;
             }
             if let Some(Node::Directory { mode, owner }) = self.node(&prefix)? {
-                self.added.insert(prefix.clone(), directory(prefix.clone(), mode, owner, self.time));
+                self.added
+                    .insert(prefix.clone(), directory(prefix.clone(), mode, owner, self.time));
             }
         }
         self.added.insert(planned.entry.path.clone(), planned);
@@ -159,22 +172,32 @@ impl<'a> Destination<'a> {
     /// What stands at a path whose parents are no links.
     fn node(&self, path: &[u8]) -> Result<Option<Node>, DestinationError> {
         if path.is_empty() {
-            return Ok(Some(Node::Directory { mode: 0o755, owner: OwnerIds::default() }));
+            return Ok(Some(Node::Directory {
+                mode: 0o755,
+                owner: OwnerIds::default(),
+            }));
         }
         if let Some(planned) = self.added.get(path) {
             return Ok(Some(node_of(&planned.entry)));
         }
         let found = self.base.lookup(path, FollowLast::No);
-        let found = found.map_err(|source| DestinationError::View { path: shown(path), source })?;
+        let found = found.map_err(|source| DestinationError::View {
+            path: shown(path),
+            source,
+        })?;
         Ok(found.map(|found| node_of(found.entry)))
     }
 }
 
 fn node_of(entry: &Entry) -> Node {
     match &entry.kind {
-        EntryKind::Directory { .. } => {
-            Node::Directory { mode: entry.mode, owner: OwnerIds { uid: entry.uid, gid: entry.gid } }
-        }
+        EntryKind::Directory { .. } => Node::Directory {
+            mode: entry.mode,
+            owner: OwnerIds {
+                uid: entry.uid,
+                gid: entry.gid,
+            },
+        },
         EntryKind::Symlink { target } => Node::Link(target.clone()),
         _ => Node::Other,
     }
@@ -197,7 +220,8 @@ fn directory(path: Vec<u8>, mode: u32, owner: OwnerIds, time: Mtime) -> PlannedE
 
 /// The components of a path, without empty ones and single dots.
 pub fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').filter(|component| !component.is_empty() && *component != b".")
+    path.split(|&byte| byte == b'/')
+        .filter(|component| !component.is_empty() && *component != b".")
 }
 
 /// Appends a component.
@@ -210,12 +234,16 @@ pub fn push_component(path: &mut Vec<u8>, component: &[u8]) {
 
 /// The path without its last component.
 pub fn parent(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|&byte| byte == b'/').map_or(&[], |slash| &path[..slash])
+    path.iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(&[], |slash| &path[..slash])
 }
 
 /// The last component.
 pub fn base_name(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|&byte| byte == b'/').map_or(path, |slash| &path[slash + 1..])
+    path.iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(path, |slash| &path[slash + 1..])
 }
 
 /// Removes the last component.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_graph::SourceLines;
-use kiln_oci::{Digest, DiffId, Platform};
+use kiln_oci::{DiffId, Digest, Platform};
 use kiln_store::LayerId;
 
 /// Why a step, or what it needs, failed.
@@ -118,7 +118,9 @@ impl WorkerError {
             WorkerError::Pack(source) => source.is_disk_full(),
             WorkerError::Unpack(source) => source.is_disk_full(),
             WorkerError::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
-            WorkerError::Plan(kiln_image::plan::PlanError::Io { source, .. }) => source.kind() == std::io::ErrorKind::StorageFull,
+            WorkerError::Plan(kiln_image::plan::PlanError::Io { source, .. }) => {
+                source.kind() == std::io::ErrorKind::StorageFull
+            }
             _ => false,
         }
     }
@@ -148,7 +150,11 @@ impl std::fmt::Display for StepExit {
             StepExit::Code(code) => write!(f, "exit code: {code}"),
             StepExit::Signal(signal) => write!(f, "killed by signal {signal}"),
             StepExit::EmulatorDied { binary, signal } => {
-                write!(f, "the emulator died of signal {signal} ({}) while it ran `{binary}`", signal_name(*signal))
+                write!(
+                    f,
+                    "the emulator died of signal {signal} ({}) while it ran `{binary}`",
+                    signal_name(*signal)
+                )
             }
             StepExit::TimedOut => f.write_str("it took longer than allowed"),
         }

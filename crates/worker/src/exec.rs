@@ -10,7 +10,9 @@ use kiln_graph::{Event, EventSink, ExecOp, LogStream, Mount, MountKind, NetworkM
 use kiln_image::view::{FollowLast, RootView};
 use kiln_oci::Platform;
 use kiln_sandbox::emulator::{Execution, execution};
-use kiln_sandbox::{Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, RunningStep, Step, StepMount, Stdio};
+use kiln_sandbox::{
+    Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, RunningStep, Stdio, Step, StepMount,
+};
 use kiln_solver::{Input, Root, StepContext};
 use kiln_store::index::EntryKind;
 use kiln_store::{LayerId, LayerRecord, StagedTree};
@@ -91,7 +93,8 @@ async fn prepare(
     let staged = layers.store().stage_tree()?;
     let passwd = read_file(layers, base, view, b"etc/passwd").await?;
     let group = read_file(layers, base, view, b"etc/group").await?;
-    let user = kiln_sandbox::user::resolve_user(&exec.user, passwd.as_deref(), group.as_deref()).map_err(WorkerError::User)?;
+    let user =
+        kiln_sandbox::user::resolve_user(&exec.user, passwd.as_deref(), group.as_deref()).map_err(WorkerError::User)?;
     if lowers.is_empty() {
         // A step on nothing: overlay still wants a lower directory.
         lowers.push(layers.empty_directory()?);
@@ -110,7 +113,11 @@ async fn prepare(
         NetworkMode::Default | NetworkMode::Host => Network::Host,
     };
     let step = Step {
-        root: RootSource::Overlay { lowers, upper: staged.path().to_owned(), work: staged.work_path().to_owned() },
+        root: RootSource::Overlay {
+            lowers,
+            upper: staged.path().to_owned(),
+            work: staged.work_path().to_owned(),
+        },
         mounts,
         argv: exec.argv.iter().map(Into::into).collect(),
         env,
@@ -118,9 +125,15 @@ async fn prepare(
         uid: user.uid,
         gid: user.gid,
         groups: user.groups,
-        hostname: if exec.hostname.is_empty() { "kiln".into() } else { exec.hostname.clone() },
+        hostname: if exec.hostname.is_empty() {
+            "kiln".into()
+        } else {
+            exec.hostname.clone()
+        },
         hosts: Some(hosts_file(&exec.hostname, &exec.extra_hosts)),
-        resolv_conf: (network == Network::Host).then(|| settings.resolv_conf.clone()).flatten(),
+        resolv_conf: (network == Network::Host)
+            .then(|| settings.resolv_conf.clone())
+            .flatten(),
         network,
         privileges: match exec.security {
             SecurityMode::Sandbox => Privileges::Default,
@@ -128,7 +141,11 @@ async fn prepare(
         },
         emulator,
         shm_size: exec.shm_size.unwrap_or(SHM_SIZE),
-        ulimits: exec.ulimits.iter().map(|(name, (soft, hard))| (name.clone(), *soft, *hard)).collect(),
+        ulimits: exec
+            .ulimits
+            .iter()
+            .map(|(name, (soft, hard))| (name.clone(), *soft, *hard))
+            .collect(),
         stdio: Stdio::Pipes,
     };
     Ok(Prepared { step, staged })
@@ -137,7 +154,11 @@ async fn prepare(
 /// What can be mounted so far.
 fn step_mount(mount: &Mount) -> Result<StepMount, WorkerError> {
     match &mount.kind {
-        MountKind::Tmpfs { size } => Ok(StepMount::Tmpfs { target: PathBuf::from(&mount.target), size: *size, mode: 0o1777 }),
+        MountKind::Tmpfs { size } => Ok(StepMount::Tmpfs {
+            target: PathBuf::from(&mount.target),
+            size: *size,
+            mode: 0o1777,
+        }),
         other => {
             let kind = match other {
                 MountKind::Bind { .. } => "bind",
@@ -146,7 +167,9 @@ fn step_mount(mount: &Mount) -> Result<StepMount, WorkerError> {
                 MountKind::Ssh { .. } => "ssh",
                 MountKind::Tmpfs { .. } => "tmpfs",
             };
-            Err(WorkerError::Unsupported { what: format!("RUN --mount=type={kind}") })
+            Err(WorkerError::Unsupported {
+                what: format!("RUN --mount=type={kind}"),
+            })
         }
     }
 }
@@ -158,7 +181,11 @@ fn make_workdir(view: &RootView, workdir: &str, upper: &Path) -> Result<(), Work
         return Ok(());
     }
     let path = upper.join(workdir.trim_start_matches('/'));
-    std::fs::create_dir_all(&path).map_err(|source| WorkerError::Io { operation: "make", path, source })
+    std::fs::create_dir_all(&path).map_err(|source| WorkerError::Io {
+        operation: "make",
+        path,
+        source,
+    })
 }
 
 /// `/etc/hosts` of a step.
@@ -173,7 +200,12 @@ pub fn hosts_file(hostname: &str, extra: &[(String, String)]) -> String {
 }
 
 /// A small file of a root, if it is there and a file.
-pub async fn read_file(layers: &Layers, root: &Root, view: &RootView, path: &[u8]) -> Result<Option<Vec<u8>>, WorkerError> {
+pub async fn read_file(
+    layers: &Layers,
+    root: &Root,
+    view: &RootView,
+    path: &[u8],
+) -> Result<Option<Vec<u8>>, WorkerError> {
     const LIMIT: u64 = 4 << 20;
     let Ok(Some(found)) = view.lookup(path, FollowLast::Yes) else {
         return Ok(None);
@@ -187,7 +219,11 @@ pub async fn read_file(layers: &Layers, root: &Root, view: &RootView, path: &[u8
     let path = found.path.clone();
     let directory = layers.open_tree(layer).await?;
     blocking(move || {
-        let failed = |source| WorkerError::Io { operation: "read", path: PathBuf::from(shown(&path)), source };
+        let failed = |source| WorkerError::Io {
+            operation: "read",
+            path: PathBuf::from(shown(&path)),
+            source,
+        };
         let mut bytes = Vec::new();
         let file = kiln_image::plan::open_below(&directory, &path).map_err(failed)?;
         file.take(LIMIT).read_to_end(&mut bytes).map_err(failed)?;
@@ -214,8 +250,14 @@ impl Job {
         let mut running = step.spawn().map_err(WorkerError::Sandbox)?;
         let stop = Stop::watch(&running, self.cancel.clone(), self.timeout);
         let tail = Arc::new(Mutex::new(Tail::default()));
-        let stderr = running.stderr.take().map(|stream| self.pump(stream, LogStream::Stderr, tail.clone()));
-        let stdout = running.stdout.take().map(|stream| self.pump(stream, LogStream::Stdout, tail.clone()));
+        let stderr = running
+            .stderr
+            .take()
+            .map(|stream| self.pump(stream, LogStream::Stderr, tail.clone()));
+        let stdout = running
+            .stdout
+            .take()
+            .map(|stream| self.pump(stream, LogStream::Stdout, tail.clone()));
         for reader in stdout.into_iter().chain(stderr) {
             // A reader that died has told all that it could.
             let _ = reader.join();
@@ -235,7 +277,12 @@ impl Job {
         };
         let log = std::mem::take(&mut *lock(&tail)).lines();
         Err(WorkerError::Exit {
-            command: step.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+            command: step
+                .argv
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" "),
             exit,
             log,
             platform: self.platform,
@@ -250,7 +297,10 @@ impl Job {
         let store = self.layers.store();
         store.put_layer_index(&id, &index)?;
         staged.commit(&id)?;
-        store.put_layer(&LayerRecord { unpacked_size: index.total_size(), ..LayerRecord::new(id.clone()) })?;
+        store.put_layer(&LayerRecord {
+            unpacked_size: index.total_size(),
+            ..LayerRecord::new(id.clone())
+        })?;
         Ok(id)
     }
 
@@ -275,7 +325,11 @@ fn send(events: &Arc<dyn EventSink>, vertex: &VertexId, stream: LogStream, tail:
         return;
     }
     lock(tail).add(&text);
-    events.send(Event::StepLog { vertex: vertex.clone(), stream, text });
+    events.send(Event::StepLog {
+        vertex: vertex.clone(),
+        stream,
+        text,
+    });
 }
 
 /// Takes the text so far, but not a character whose last bytes have not come yet.
@@ -367,7 +421,6 @@ impl Stop {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
-
 
 #[cfg(test)]
 mod tests {

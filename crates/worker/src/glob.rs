@@ -30,14 +30,20 @@ fn has_wildcard(component: &str) -> bool {
 pub fn matches(pattern: &str, path: &[u8]) -> bool {
     let path = String::from_utf8_lossy(path);
     pattern.split('/').count() == path.split('/').count()
-        && pattern.split('/').zip(path.split('/')).all(|(pattern, name)| matches_component(pattern, name))
+        && pattern
+            .split('/')
+            .zip(path.split('/'))
+            .all(|(pattern, name)| matches_component(pattern, name))
 }
 
 /// Whether something below a directory may match: its components match the pattern's first ones.
 pub fn may_match_below(pattern: &str, directory: &[u8]) -> bool {
     let directory = String::from_utf8_lossy(directory);
     pattern.split('/').count() > directory.split('/').count()
-        && pattern.split('/').zip(directory.split('/')).all(|(pattern, name)| matches_component(pattern, name))
+        && pattern
+            .split('/')
+            .zip(directory.split('/'))
+            .all(|(pattern, name)| matches_component(pattern, name))
 }
 
 fn matches_component(pattern: &str, name: &str) -> bool {

@@ -72,7 +72,10 @@ pub async fn fetch(store: &Store, client: &reqwest::Client, source: &HttpSource)
     {
         return Ok(found);
     }
-    let failed = |error| HttpError::Request { url: source.url.clone(), source: error };
+    let failed = |error| HttpError::Request {
+        url: source.url.clone(),
+        source: error,
+    };
     let mut request = client.get(&source.url);
     if let Some(known) = &known
         && layer_of(store, source, known)?.is_some()
@@ -91,14 +94,27 @@ pub async fn fetch(store: &Store, client: &reqwest::Client, source: &HttpSource)
         return Ok(found);
     }
     if !response.status().is_success() {
-        return Err(HttpError::Status { url: source.url.clone(), status: response.status().as_u16() }.into());
+        return Err(HttpError::Status {
+            url: source.url.clone(),
+            status: response.status().as_u16(),
+        }
+        .into());
     }
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let modified_text = header(reqwest::header::LAST_MODIFIED);
     let etag = header(reqwest::header::ETAG);
     let staged = store.stage_tree()?;
     let path = staged.path().join(&source.filename);
-    let write = |error| HttpError::Write { url: source.url.clone(), source: error };
+    let write = |error| HttpError::Write {
+        url: source.url.clone(),
+        source: error,
+    };
     let mut file = std::fs::File::create(&path).map_err(write)?;
     let mut hasher = Hasher::new(source.checksum.as_ref().map_or(Algorithm::Sha256, Digest::algorithm));
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
@@ -109,21 +125,37 @@ pub async fn fetch(store: &Store, client: &reqwest::Client, source: &HttpSource)
     if let Some(expected) = &source.checksum
         && *expected != digest
     {
-        return Err(HttpError::Checksum { url: source.url.clone(), expected: expected.clone(), found: digest }.into());
+        return Err(HttpError::Checksum {
+            url: source.url.clone(),
+            expected: expected.clone(),
+            found: digest,
+        }
+        .into());
     }
     let modified = modified_text.as_deref().and_then(http_date);
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(write)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+        .map_err(write)?;
     let seconds = u64::try_from(modified.unwrap_or(0)).unwrap_or(0);
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-    file.set_times(std::fs::FileTimes::new().set_modified(time)).map_err(write)?;
-    let fetched = Fetched { digest, etag, modified, modified_text };
+    file.set_times(std::fs::FileTimes::new().set_modified(time))
+        .map_err(write)?;
+    let fetched = Fetched {
+        digest,
+        etag,
+        modified,
+        modified_text,
+    };
     let (key, id) = identity(source, &fetched);
     let index = kiln_image::scan::scan_tree(staged.path())?;
     store.put_layer_index(&id, &index)?;
     staged.commit(&id)?;
     store.put_layer(&LayerRecord::new(id.clone()))?;
     remember(store, &source.url, &fetched)?;
-    Ok(Source { key, root: vec![id].into(), description: source.url.clone() })
+    Ok(Source {
+        key,
+        root: vec![id].into(),
+        description: source.url.clone(),
+    })
 }
 
 fn known(store: &Store, url: &str) -> Result<Option<Fetched>, WorkerError> {
@@ -139,12 +171,21 @@ fn remember(store: &Store, url: &str, fetched: &Fetched) -> Result<(), WorkerErr
 fn layer_of(store: &Store, source: &HttpSource, fetched: &Fetched) -> Result<Option<Source>, WorkerError> {
     let (key, id) = identity(source, fetched);
     let there = store.tree(&id)?.is_some();
-    Ok(there.then(|| Source { key, root: vec![id].into(), description: source.url.clone() }))
+    Ok(there.then(|| Source {
+        key,
+        root: vec![id].into(),
+        description: source.url.clone(),
+    }))
 }
 
 /// Equal files are one layer, wherever they came from.
 fn identity(source: &HttpSource, fetched: &Fetched) -> (CacheKey, LayerId) {
-    let text = format!("http\n{}\n{}\n{}", source.filename, fetched.digest, fetched.modified.unwrap_or(0));
+    let text = format!(
+        "http\n{}\n{}\n{}",
+        source.filename,
+        fetched.digest,
+        fetched.modified.unwrap_or(0)
+    );
     let digest = Digest::sha256(text);
     (CacheKey(digest.clone()), LayerId::of_recipe(&digest))
 }
@@ -157,7 +198,9 @@ fn http_date(text: &str) -> Option<i64> {
     let year: i64 = words.next()?.parse().ok()?;
     let mut clock = words.next()?.split(':').map(|part| part.parse::<i64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
     Some(days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
 }

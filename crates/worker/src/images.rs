@@ -125,7 +125,13 @@ impl Images {
     pub async fn find(&self, reference: &Reference, platform: &Platform) -> Result<FoundImage, WorkerError> {
         let top = self.resolve(reference).await?;
         let bytes = self.document(reference, &top).await?;
-        let (digest, source) = (top.digest.clone(), Source { images: self, reference });
+        let (digest, source) = (
+            top.digest.clone(),
+            Source {
+                images: self,
+                reference,
+            },
+        );
         source.image(top, bytes, platform, ImageOrigin::Registry, digest).await
     }
 
@@ -146,12 +152,21 @@ impl Images {
             }
         }
         let resolved = self.client.resolve(reference).await;
-        let resolved = resolved.map_err(|source| ImageError::Resolve { reference: reference.clone(), source })?;
+        let resolved = resolved.map_err(|source| ImageError::Resolve {
+            reference: reference.clone(),
+            source,
+        })?;
         let digest = self.store.put_blob(&resolved.bytes)?;
         let descriptor = Descriptor::new(resolved.media_type, digest, resolved.bytes.len() as u64);
-        let remembered = Remembered { descriptor: descriptor.clone(), asked_unix: unix_now() };
-        let bytes = serde_json::to_vec(&remembered)
-            .map_err(|source| ImageError::Broken { what: "descriptor", reference: reference.clone(), source })?;
+        let remembered = Remembered {
+            descriptor: descriptor.clone(),
+            asked_unix: unix_now(),
+        };
+        let bytes = serde_json::to_vec(&remembered).map_err(|source| ImageError::Broken {
+            what: "descriptor",
+            reference: reference.clone(),
+            source,
+        })?;
         self.store.put_document("resolved", &name, &bytes)?;
         Ok(descriptor)
     }
@@ -171,41 +186,73 @@ impl Images {
         if let Some(bytes) = self.store.read_blob(&descriptor.digest, MAX_DOCUMENT)? {
             return Ok(bytes);
         }
-        let failed = |source| ImageError::Resolve { reference: reference.clone(), source };
+        let failed = |source| ImageError::Resolve {
+            reference: reference.clone(),
+            source,
+        };
         if descriptor.media_type.is_manifest() || descriptor.media_type.is_index() {
-            let resolved = self.client.fetch_manifest(reference, &descriptor.digest).await.map_err(failed)?;
+            let resolved = self
+                .client
+                .fetch_manifest(reference, &descriptor.digest)
+                .await
+                .map_err(failed)?;
             self.store.put_blob(&resolved.bytes)?;
             return Ok(resolved.bytes);
         }
-        self.client.fetch_blob(reference, descriptor, &self.store, &|_| {}).await.map_err(failed)?;
+        self.client
+            .fetch_blob(reference, descriptor, &self.store, &|_| {})
+            .await
+            .map_err(failed)?;
         let bytes = self.store.read_blob(&descriptor.digest, MAX_DOCUMENT)?;
-        bytes.ok_or_else(|| {
-            WorkerError::Io {
-                operation: "read",
-                path: PathBuf::from(descriptor.digest.to_string()),
-                source: std::io::ErrorKind::NotFound.into(),
-            }
+        bytes.ok_or_else(|| WorkerError::Io {
+            operation: "read",
+            path: PathBuf::from(descriptor.digest.to_string()),
+            source: std::io::ErrorKind::NotFound.into(),
         })
     }
 
     /// The image of an OCI layout directory for `platform`: by tag, by digest, or the only one that it has.
-    pub async fn find_in_layout(&self, path: &Path, reference: &Reference, platform: &Platform) -> Result<FoundImage, WorkerError> {
+    pub async fn find_in_layout(
+        &self,
+        path: &Path,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<FoundImage, WorkerError> {
         let index = read_layout_file(path, Path::new("index.json"))?;
-        let index: Document<ImageIndex> = Document::parse(index)
-            .map_err(|source| ImageError::Broken { what: "index.json", reference: reference.clone(), source })?;
-        let wanted = layout_entry(index.value(), reference).cloned().ok_or_else(|| ImageError::NotInLayout {
-            path: path.to_owned(),
-            wanted: reference.to_string(),
+        let index: Document<ImageIndex> = Document::parse(index).map_err(|source| ImageError::Broken {
+            what: "index.json",
+            reference: reference.clone(),
+            source,
         })?;
+        let wanted = layout_entry(index.value(), reference)
+            .cloned()
+            .ok_or_else(|| ImageError::NotInLayout {
+                path: path.to_owned(),
+                wanted: reference.to_string(),
+            })?;
         let bytes = self.layout_document(path, &wanted)?;
-        let (digest, source) = (wanted.digest.clone(), Source { images: self, reference });
-        source.image(wanted, bytes, platform, ImageOrigin::Layout(path.to_owned()), digest).await
+        let (digest, source) = (
+            wanted.digest.clone(),
+            Source {
+                images: self,
+                reference,
+            },
+        );
+        source
+            .image(wanted, bytes, platform, ImageOrigin::Layout(path.to_owned()), digest)
+            .await
     }
 
     fn layout_document(&self, path: &Path, descriptor: &Descriptor) -> Result<Vec<u8>, WorkerError> {
         copy_layout_blob(&self.store, path, descriptor)?;
         let bytes = self.store.read_blob(&descriptor.digest, MAX_DOCUMENT)?;
-        bytes.ok_or_else(|| ImageError::NotInLayout { path: path.to_owned(), wanted: descriptor.digest.to_string() }.into())
+        bytes.ok_or_else(|| {
+            ImageError::NotInLayout {
+                path: path.to_owned(),
+                wanted: descriptor.digest.to_string(),
+            }
+            .into()
+        })
     }
 }
 
@@ -233,16 +280,30 @@ impl Source<'_> {
             (top.digest, bytes)
         } else {
             let media_type = top.media_type;
-            return Err(ImageError::NotAnImage { reference: self.reference.clone(), media_type }.into());
+            return Err(ImageError::NotAnImage {
+                reference: self.reference.clone(),
+                media_type,
+            }
+            .into());
         };
         let manifest: Manifest = self.parse("manifest", &bytes)?;
         let config: ImageConfig = self.parse("configuration", &self.document(&origin, &manifest.config).await?)?;
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
             let (diff_ids, layers) = (config.rootfs.diff_ids.len(), manifest.layers.len());
-            return Err(ImageError::LayerCount { reference: self.reference.clone(), diff_ids, layers }.into());
+            return Err(ImageError::LayerCount {
+                reference: self.reference.clone(),
+                diff_ids,
+                layers,
+            }
+            .into());
         }
         let layers = config.rootfs.diff_ids.iter().zip(manifest.layers);
-        let layers = layers.map(|(diff_id, descriptor)| ImageLayer { diff_id: diff_id.clone(), descriptor }).collect();
+        let layers = layers
+            .map(|(diff_id, descriptor)| ImageLayer {
+                diff_id: diff_id.clone(),
+                descriptor,
+            })
+            .collect();
         let source = ImageSource {
             reference: self.reference.to_string(),
             origin,
@@ -261,30 +322,49 @@ impl Source<'_> {
     }
 
     fn choose<'i>(&self, index: &'i ImageIndex, platform: &Platform) -> Result<&'i Descriptor, ImageError> {
-        let images = || index.manifests.iter().filter_map(|entry| Some((entry, entry.platform.as_ref()?)));
+        let images = || {
+            index
+                .manifests
+                .iter()
+                .filter_map(|entry| Some((entry, entry.platform.as_ref()?)))
+        };
         let matcher = PlatformMatcher::only(platform);
-        matcher.best(images().map(|(entry, platform)| (platform, entry))).ok_or_else(|| ImageError::NoPlatform {
-            reference: self.reference.clone(),
-            platform: platform.clone(),
-            // Attestations stand in the index as images for an unknown platform.
-            available: images().map(|(_, platform)| platform.clone()).filter(|platform| platform.os != "unknown").collect(),
-        })
+        matcher
+            .best(images().map(|(entry, platform)| (platform, entry)))
+            .ok_or_else(|| ImageError::NoPlatform {
+                reference: self.reference.clone(),
+                platform: platform.clone(),
+                // Attestations stand in the index as images for an unknown platform.
+                available: images()
+                    .map(|(_, platform)| platform.clone())
+                    .filter(|platform| platform.os != "unknown")
+                    .collect(),
+            })
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, what: &'static str, bytes: &[u8]) -> Result<T, ImageError> {
-        serde_json::from_slice(bytes).map_err(|source| ImageError::Broken { what, reference: self.reference.clone(), source })
+        serde_json::from_slice(bytes).map_err(|source| ImageError::Broken {
+            what,
+            reference: self.reference.clone(),
+            source,
+        })
     }
 }
 
 impl Remembered {
     fn age(&self) -> Duration {
         // A clock that went back makes the answer old, not eternally fresh.
-        unix_now().checked_sub(self.asked_unix).map_or(Duration::MAX, Duration::from_secs)
+        unix_now()
+            .checked_sub(self.asked_unix)
+            .map_or(Duration::MAX, Duration::from_secs)
     }
 }
 
 fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 fn layout_entry<'a>(index: &'a ImageIndex, reference: &Reference) -> Option<&'a Descriptor> {
@@ -309,7 +389,10 @@ fn read_layout_file(path: &Path, name: &Path) -> Result<Vec<u8>, ImageError> {
         std::fs::File::open(&full)?.take(MAX_DOCUMENT).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(|source| ImageError::Layout { path: full.clone(), source })
+    read().map_err(|source| ImageError::Layout {
+        path: full.clone(),
+        source,
+    })
 }
 
 /// Takes a blob of an OCI layout into the store, verified.
@@ -317,8 +400,14 @@ pub fn copy_layout_blob(store: &Store, path: &Path, descriptor: &Descriptor) -> 
     if store.blob_exists(&descriptor.digest)? {
         return Ok(());
     }
-    let file = path.join("blobs").join(descriptor.digest.algorithm().name()).join(descriptor.digest.hex());
-    let failed = |source| ImageError::Layout { path: file.clone(), source };
+    let file = path
+        .join("blobs")
+        .join(descriptor.digest.algorithm().name())
+        .join(descriptor.digest.hex());
+    let failed = |source| ImageError::Layout {
+        path: file.clone(),
+        source,
+    };
     let mut from = std::fs::File::open(&file).map_err(failed)?;
     let mut writer = store.new_blob()?;
     std::io::copy(&mut from, &mut writer).map_err(failed)?;

@@ -87,7 +87,14 @@ impl std::fmt::Debug for LayersSettings {
 impl Layers {
     /// No layers known yet.
     pub fn new(settings: LayersSettings) -> Layers {
-        let LayersSettings { store, client, events, ownership, epoch, compression } = settings;
+        let LayersSettings {
+            store,
+            client,
+            events,
+            ownership,
+            epoch,
+            compression,
+        } = settings;
         let inner = Inner {
             store,
             client,
@@ -108,7 +115,11 @@ impl Layers {
         let mut learn = |layer: &ImageLayer| -> Result<LayerId, WorkerError> {
             let id = LayerId::of_diff(&layer.diff_id);
             // A record over layers that were never fetched is still good: they can be.
-            let record = LayerRecord { diff_id: Some(layer.diff_id.clone()), remote: true, ..LayerRecord::new(id.clone()) };
+            let record = LayerRecord {
+                diff_id: Some(layer.diff_id.clone()),
+                remote: true,
+                ..LayerRecord::new(id.clone())
+            };
             self.inner.store.put_layer(&record)?;
             remotes.entry(id.clone()).or_insert_with(|| Remote {
                 origin: image.origin.clone(),
@@ -130,9 +141,10 @@ impl Layers {
     pub async fn described(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
         let remote = lock(&self.inner.remotes).get(id).cloned();
         match (remote, diff_id) {
-            (Some(remote), Some(diff_id)) => {
-                Ok(PackedLayer { diff_id: diff_id.clone(), descriptor: remote.descriptor })
-            }
+            (Some(remote), Some(diff_id)) => Ok(PackedLayer {
+                diff_id: diff_id.clone(),
+                descriptor: remote.descriptor,
+            }),
             _ => self.blob(id, diff_id).await,
         }
     }
@@ -147,7 +159,10 @@ impl Layers {
         let remote = lock(&self.inner.remotes).get(id).cloned();
         if let (Some(remote), Some(diff_id)) = (&remote, diff_id) {
             self.fetch(remote).await?;
-            let packed = PackedLayer { diff_id: diff_id.clone(), descriptor: remote.descriptor.clone() };
+            let packed = PackedLayer {
+                diff_id: diff_id.clone(),
+                descriptor: remote.descriptor.clone(),
+            };
             self.keep_blob(id, &packed, None)?;
             return Ok(packed);
         }
@@ -161,7 +176,10 @@ impl Layers {
         };
         for blob in &record.blobs {
             if self.inner.store.blob_exists(&blob.descriptor.digest)? {
-                return Ok(Some(PackedLayer { diff_id: diff_id.clone(), descriptor: blob.descriptor.clone() }));
+                return Ok(Some(PackedLayer {
+                    diff_id: diff_id.clone(),
+                    descriptor: blob.descriptor.clone(),
+                }));
             }
         }
         Ok(None)
@@ -180,7 +198,10 @@ impl Layers {
             ImageOrigin::Registry => {
                 let reference: Reference = remote.reference.parse()?;
                 let progress = self.progress(&remote.descriptor, TransferKind::Pull);
-                self.inner.client.fetch_blob(&reference, &remote.descriptor, store, &progress).await?;
+                self.inner
+                    .client
+                    .fetch_blob(&reference, &remote.descriptor, store, &progress)
+                    .await?;
             }
             ImageOrigin::Layout(path) => {
                 let (store, path, descriptor) = (store.clone(), path.clone(), remote.descriptor.clone());
@@ -192,11 +213,22 @@ impl Layers {
 
     fn progress(&self, descriptor: &Descriptor, kind: TransferKind) -> impl Fn(u64) + Send + Sync + 'static {
         let (events, digest, total) = (self.inner.events.clone(), descriptor.digest.clone(), descriptor.size);
-        move |done| events.send(Event::Progress { digest: digest.clone(), kind, done, total: Some(total) })
+        move |done| {
+            events.send(Event::Progress {
+                digest: digest.clone(),
+                kind,
+                done,
+                total: Some(total),
+            })
+        }
     }
 
     fn pack_tree(&self, id: &LayerId) -> Result<PackedLayer, WorkerError> {
-        let tree = self.inner.store.tree(id)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
+        let tree = self
+            .inner
+            .store
+            .tree(id)?
+            .ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
         let plan = kiln_image::plan::plan_from_tree(&tree)?;
         self.pack(id, &plan, self.inner.epoch)
     }
@@ -206,7 +238,10 @@ impl Layers {
         let out = self.inner.store.new_blob()?;
         let packed = kiln_image::pack::pack_layer(plan, self.inner.compression, epoch, out)?;
         let descriptor = Descriptor::new(packed.media_type, packed.digest, packed.size);
-        let layer = PackedLayer { diff_id: packed.diff_id, descriptor };
+        let layer = PackedLayer {
+            diff_id: packed.diff_id,
+            descriptor,
+        };
         self.keep_blob(id, &layer, Some(packed.index))?;
         Ok(layer)
     }
@@ -215,8 +250,14 @@ impl Layers {
         let store = &self.inner.store;
         let mut record = store.layer(id)?.unwrap_or_else(|| LayerRecord::new(id.clone()));
         record.diff_id = Some(packed.diff_id.clone());
-        if !record.blobs.iter().any(|blob| blob.descriptor.digest == packed.descriptor.digest) {
-            record.blobs.push(LayerBlob { descriptor: packed.descriptor.clone() });
+        if !record
+            .blobs
+            .iter()
+            .any(|blob| blob.descriptor.digest == packed.descriptor.digest)
+        {
+            record.blobs.push(LayerBlob {
+                descriptor: packed.descriptor.clone(),
+            });
         }
         if let Some(index) = index
             && store.layer_index(id)?.is_none()
@@ -254,7 +295,10 @@ impl Layers {
         {
             return Ok(packed.descriptor);
         }
-        let remote = lock(&self.inner.remotes).get(id).cloned().ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
+        let remote = lock(&self.inner.remotes)
+            .get(id)
+            .cloned()
+            .ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
         self.fetch(&remote).await?;
         Ok(remote.descriptor)
     }
@@ -265,17 +309,32 @@ impl Layers {
         if let Some(tree) = store.tree(id)? {
             return Ok(tree);
         }
-        let blob = store.open_blob(&descriptor.digest)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
+        let blob = store
+            .open_blob(&descriptor.digest)?
+            .ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
         let staged = store.stage_tree()?;
-        let options = UnpackOptions { ownership: self.inner.ownership, ..UnpackOptions::default() };
-        let compression = descriptor.media_type.layer_compression().unwrap_or(kiln_oci::Compression::Gzip);
+        let options = UnpackOptions {
+            ownership: self.inner.ownership,
+            ..UnpackOptions::default()
+        };
+        let compression = descriptor
+            .media_type
+            .layer_compression()
+            .unwrap_or(kiln_oci::Compression::Gzip);
         let unpacked = kiln_image::unpack::unpack_layer(blob, compression, staged.path(), &options)?;
         if LayerId::of_diff(&unpacked.diff_id) != *id
-            && store.layer(id)?.and_then(|record| record.diff_id).as_ref() != Some(&unpacked.diff_id) {
-            return Err(WorkerError::WrongDiffId { blob: descriptor.digest.clone(), found: unpacked.diff_id });
+            && store.layer(id)?.and_then(|record| record.diff_id).as_ref() != Some(&unpacked.diff_id)
+        {
+            return Err(WorkerError::WrongDiffId {
+                blob: descriptor.digest.clone(),
+                found: unpacked.diff_id,
+            });
         }
         store.put_layer_index(id, &unpacked.index)?;
-        let packed = PackedLayer { diff_id: unpacked.diff_id, descriptor: descriptor.clone() };
+        let packed = PackedLayer {
+            diff_id: unpacked.diff_id,
+            descriptor: descriptor.clone(),
+        };
         self.keep_blob(id, &packed, None)?;
         staged.commit(id)?;
         store.tree(id)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))
@@ -293,13 +352,20 @@ impl Layers {
             return Ok(index);
         }
         self.tree(id).await?;
-        self.inner.store.layer_index(id)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))
+        self.inner
+            .store
+            .layer_index(id)?
+            .ok_or_else(|| WorkerError::LayerGone(id.clone()))
     }
 
     /// The tree of a layer, opened to read files in it.
     pub async fn open_tree(&self, id: &LayerId) -> Result<Arc<OwnedFd>, WorkerError> {
         let path = self.tree(id).await?;
-        open_directory(&path).map_err(|source| WorkerError::Io { operation: "open", path, source })
+        open_directory(&path).map_err(|source| WorkerError::Io {
+            operation: "open",
+            path,
+            source,
+        })
     }
 
     /// Whether a record's layers can all be brought back: from a tree, a blob, or where their image came from.
@@ -309,7 +375,11 @@ impl Layers {
                 continue;
             }
             let stored = self.inner.store.layer(id)?;
-            let blob = stored.as_ref().map(|record| self.stored_blob(record)).transpose()?.flatten();
+            let blob = stored
+                .as_ref()
+                .map(|record| self.stored_blob(record))
+                .transpose()?
+                .flatten();
             if blob.is_none() {
                 return Ok(false);
             }
@@ -329,7 +399,10 @@ impl Layers {
 
     /// Fetches the blob of an image's layer into the store.
     pub async fn fetch_blob(&self, blob: &Digest) -> Result<(), WorkerError> {
-        let remote = lock(&self.inner.remotes).values().find(|remote| remote.descriptor.digest == *blob).cloned();
+        let remote = lock(&self.inner.remotes)
+            .values()
+            .find(|remote| remote.descriptor.digest == *blob)
+            .cloned();
         match remote {
             Some(remote) => self.fetch(&remote).await,
             None => Ok(()),
@@ -339,7 +412,11 @@ impl Layers {
     /// Whether a blob of the layer is in the store.
     pub fn has_blob(&self, id: &LayerId) -> Result<bool, WorkerError> {
         let record = self.inner.store.layer(id)?;
-        Ok(record.map(|record| self.stored_blob(&record)).transpose()?.flatten().is_some())
+        Ok(record
+            .map(|record| self.stored_blob(&record))
+            .transpose()?
+            .flatten()
+            .is_some())
     }
 
     /// A directory that stays empty.

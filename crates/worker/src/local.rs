@@ -56,7 +56,11 @@ type VertexKey = (String, Vec<String>);
 impl LocalWorker {
     /// A worker for one build.
     pub fn new(settings: LocalWorkerSettings) -> LocalWorker {
-        LocalWorker { settings, contexts: Mutex::default(), http: OnceCell::new() }
+        LocalWorker {
+            settings,
+            contexts: Mutex::default(),
+            http: OnceCell::new(),
+        }
     }
 
     fn store(&self) -> &Store {
@@ -65,12 +69,18 @@ impl LocalWorker {
 
     /// Keeps what was learnt about the contexts' files.
     pub fn save_contexts(&self) -> Result<(), WorkerError> {
-        let contexts: Vec<_> = lock(&self.contexts).values().filter_map(|cell| cell.get().cloned()).collect();
+        let contexts: Vec<_> = lock(&self.contexts)
+            .values()
+            .filter_map(|cell| cell.get().cloned())
+            .collect();
         contexts.iter().try_for_each(|context| Ok(context.save()?))
     }
 
     async fn context(&self, local: &LocalSource) -> Result<Arc<Context>, WorkerError> {
-        let cell = lock(&self.contexts).entry((local.name.clone(), local.ignore.clone())).or_default().clone();
+        let cell = lock(&self.contexts)
+            .entry((local.name.clone(), local.ignore.clone()))
+            .or_default()
+            .clone();
         let scan = || async {
             let path = self.settings.contexts.get(&local.name).cloned();
             let path = path.ok_or_else(|| WorkerError::NoContext(local.name.clone()))?;
@@ -86,16 +96,32 @@ impl LocalWorker {
             Input::Local(local) => {
                 let context = self.context(local).await?;
                 let view = RootView::new(vec![context.index.clone()]);
-                Ok((SourceTree { view, place: Place::Context(context.directory.clone()) }, Some(context)))
+                Ok((
+                    SourceTree {
+                        view,
+                        place: Place::Context(context.directory.clone()),
+                    },
+                    Some(context),
+                ))
             }
             Input::Root(layers) => {
                 let view = self.settings.layers.view(layers).await?;
                 let mut place = Vec::with_capacity(layers.len());
                 for layer in layers.iter() {
-                    let directory = if bytes { Some(self.settings.layers.open_tree(layer).await?) } else { None };
+                    let directory = if bytes {
+                        Some(self.settings.layers.open_tree(layer).await?)
+                    } else {
+                        None
+                    };
                     place.push((layer.clone(), directory));
                 }
-                Ok((SourceTree { view, place: Place::Layers(place) }, None))
+                Ok((
+                    SourceTree {
+                        view,
+                        place: Place::Layers(place),
+                    },
+                    None,
+                ))
             }
         }
     }
@@ -106,7 +132,11 @@ impl LocalWorker {
             _ => Vec::new().into(),
         };
         let view = self.settings.layers.view(&base).await?;
-        let (passwd, group) = if names_an_owner(op) { self.account_files(&base, &view).await? } else { (None, None) };
+        let (passwd, group) = if names_an_owner(op) {
+            self.account_files(&base, &view).await?
+        } else {
+            (None, None)
+        };
         let mut sources = HashMap::new();
         let mut contexts = Vec::new();
         for (position, input) in inputs.iter().enumerate().skip(1) {
@@ -114,14 +144,31 @@ impl LocalWorker {
             contexts.extend(context);
             sources.insert(position, tree);
         }
-        let wants = (self.settings.wants.tree(&vertex.id), self.settings.wants.blob(&vertex.id));
+        let wants = (
+            self.settings.wants.tree(&vertex.id),
+            self.settings.wants.blob(&vertex.id),
+        );
         let layers = self.settings.layers.clone();
         let (op, time, ownership) = (op.clone(), self.settings.time, self.settings.ownership);
         let made = blocking(move || {
-            let options = UnpackOptions { ownership, ..UnpackOptions::default() };
+            let options = UnpackOptions {
+                ownership,
+                ..UnpackOptions::default()
+            };
             let archives = StoreArchives::new(layers.store().clone(), options);
-            let inputs = CopyInputs { sources, passwd: passwd.as_deref(), group: group.as_deref(), archives: &archives };
-            let destination = Destination::new(&view, Mtime { seconds: time, nanos: 0 });
+            let inputs = CopyInputs {
+                sources,
+                passwd: passwd.as_deref(),
+                group: group.as_deref(),
+                archives: &archives,
+            };
+            let destination = Destination::new(
+                &view,
+                Mtime {
+                    seconds: time,
+                    nanos: 0,
+                },
+            );
             let plan = plan_layer(&op, &inputs, destination).map_err(|source| explain(source, &contexts))?;
             make_layer(&layers, plan, &contexts, wants, ownership)
         });
@@ -130,7 +177,11 @@ impl LocalWorker {
     }
 
     /// `/etc/passwd` and `/etc/group` of a root.
-    async fn account_files(&self, root: &Root, view: &RootView) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), WorkerError> {
+    async fn account_files(
+        &self,
+        root: &Root,
+        view: &RootView,
+    ) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), WorkerError> {
         let passwd = self.read_file(root, view, b"etc/passwd").await?;
         let group = self.read_file(root, view, b"etc/group").await?;
         Ok((passwd, group))
@@ -198,7 +249,11 @@ fn content_digest(content: &kiln_image::plan::Content, contexts: &[Arc<Context>]
                 return Ok(context.digest(path)?);
             }
             let read = hash_file(dir, path);
-            read.map_err(|source| WorkerError::Io { operation: "read", path: String::from_utf8_lossy(path).into_owned().into(), source })
+            read.map_err(|source| WorkerError::Io {
+                operation: "read",
+                path: String::from_utf8_lossy(path).into_owned().into(),
+                source,
+            })
         }
         _ => Ok(Digest::sha256("")),
     }
@@ -224,14 +279,22 @@ fn names_an_owner(op: &FileOp) -> bool {
         FileAction::MakeDirectory { owner, .. } | FileAction::MakeFile { owner, .. } => owner.clone(),
     };
     let numeric = |part: &str| part.is_empty() || part.parse::<u32>().is_ok();
-    op.actions.iter().filter_map(owner).any(|owner| !owner.text.split(':').all(numeric))
+    op.actions
+        .iter()
+        .filter_map(owner)
+        .any(|owner| !owner.text.split(':').all(numeric))
 }
 
 /// Says when the ignore file is why a source is not found.
 fn explain(source: CopyError, contexts: &[Arc<Context>]) -> WorkerError {
     let missing = match &source {
         CopyError::Source(SourceError::NotFound { path }) => path.clone(),
-        _ => return WorkerError::Copy { source, ignored_by: None },
+        _ => {
+            return WorkerError::Copy {
+                source,
+                ignored_by: None,
+            };
+        }
     };
     let ignored_by = contexts.iter().find_map(|context| context.ignored_by(&missing));
     WorkerError::Copy { source, ignored_by }
@@ -244,20 +307,30 @@ impl Worker for LocalWorker {
 
     async fn source(&self, vertex: &Vertex, _context: &StepContext) -> Result<Source, WorkerError> {
         match &vertex.op {
-            Op::Scratch => Ok(Source { key: cache_key(vertex, &[]), root: Vec::new().into(), description: "scratch".into() }),
+            Op::Scratch => Ok(Source {
+                key: cache_key(vertex, &[]),
+                root: Vec::new().into(),
+                description: "scratch".into(),
+            }),
             Op::Image(image) => {
                 let layers = self.settings.layers.learn(image)?;
                 let description = match &image.manifest {
                     Some(digest) => format!("{}@{digest}", image.reference),
                     None => image.reference.clone(),
                 };
-                Ok(Source { key: cache_key(vertex, &[]), root: layers.into(), description })
+                Ok(Source {
+                    key: cache_key(vertex, &[]),
+                    root: layers.into(),
+                    description,
+                })
             }
             Op::Http(http) => crate::http::fetch(self.store(), self.http().await, http).await,
-            Op::Git(_) => Err(WorkerError::Unsupported { what: "a git repository as a source".into() }),
-            Op::Local(_) | Op::Exec(_) | Op::File(_) | Op::Merge => {
-                Err(WorkerError::Unsupported { what: format!("a source of kind `{}`", vertex.op.kind()) })
-            }
+            Op::Git(_) => Err(WorkerError::Unsupported {
+                what: "a git repository as a source".into(),
+            }),
+            Op::Local(_) | Op::Exec(_) | Op::File(_) | Op::Merge => Err(WorkerError::Unsupported {
+                what: format!("a source of kind `{}`", vertex.op.kind()),
+            }),
         }
     }
 
@@ -310,12 +383,22 @@ impl Worker for LocalWorker {
         match &vertex.op {
             Op::File(file) => self.execute_file(vertex, file, inputs).await,
             Op::Exec(exec) => {
-                let root = crate::exec::run(&self.settings.layers, &self.settings.exec, vertex, exec, inputs, context).await?;
+                let root = crate::exec::run(
+                    &self.settings.layers,
+                    &self.settings.exec,
+                    vertex,
+                    exec,
+                    inputs,
+                    context,
+                )
+                .await?;
                 self.pack_early(vertex, &root);
                 Ok(root)
             }
             Op::Merge => Ok(merge(inputs)),
-            _ => Err(WorkerError::Unsupported { what: format!("running a vertex of kind `{}`", vertex.op.kind()) }),
+            _ => Err(WorkerError::Unsupported {
+                what: format!("running a vertex of kind `{}`", vertex.op.kind()),
+            }),
         }
     }
 

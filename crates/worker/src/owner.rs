@@ -30,8 +30,9 @@ pub fn resolve_owner(text: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) ->
     let (uid, primary) = match user_text.parse::<u32>() {
         Ok(uid) => (uid, uid),
         Err(_) if user_text.is_empty() => (0, 0),
-        Err(_) => user_entry(user_text, passwd.unwrap_or_default())
-            .ok_or_else(|| OwnerError::User(user_text.to_owned()))?,
+        Err(_) => {
+            user_entry(user_text, passwd.unwrap_or_default()).ok_or_else(|| OwnerError::User(user_text.to_owned()))?
+        }
     };
     let gid = match group_text {
         None => primary,

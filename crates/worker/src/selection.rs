@@ -19,8 +19,18 @@ const MAX_NAMED_FILES: usize = 5_000;
 pub type FileDigest<'a> = dyn FnMut(&[u8], &Entry) -> Result<Digest, WorkerError> + 'a;
 
 /// The selection of a file operation or of a step's bind mounts from `source`, its input at `position`.
-pub fn select(vertex: &Vertex, position: usize, source: &SourceTree, digest: &mut FileDigest<'_>) -> Result<Selection, WorkerError> {
-    let mut collector = Collector { source, hasher: Hasher::new(Algorithm::Sha256), files: Vec::new(), digest };
+pub fn select(
+    vertex: &Vertex,
+    position: usize,
+    source: &SourceTree,
+    digest: &mut FileDigest<'_>,
+) -> Result<Selection, WorkerError> {
+    let mut collector = Collector {
+        source,
+        hasher: Hasher::new(Algorithm::Sha256),
+        files: Vec::new(),
+        digest,
+    };
     match &vertex.op {
         Op::File(file) => {
             for action in &file.actions {
@@ -42,7 +52,10 @@ pub fn select(vertex: &Vertex, position: usize, source: &SourceTree, digest: &mu
     if files.len() > MAX_NAMED_FILES {
         files.clear();
     }
-    Ok(Selection { digest: hasher.finish(), files })
+    Ok(Selection {
+        digest: hasher.finish(),
+        files,
+    })
 }
 
 struct Collector<'a, 'd> {
@@ -58,17 +71,26 @@ impl Collector<'_, '_> {
         for selected in selected(copy, self.source).map_err(|error| copy_error(error.into()))? {
             // With a single file the name at the destination may be the instruction's, but never the path above.
             self.hasher.update(b"\nselected ");
-            let name: &[u8] = if copy.parents { &selected.matched } else { crate::destination::base_name(&selected.matched) };
+            let name: &[u8] = if copy.parents {
+                &selected.matched
+            } else {
+                crate::destination::base_name(&selected.matched)
+            };
             self.hasher.update(name);
             let mut found = vec![(Vec::new(), selected.entry.clone())];
             if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
                 let walk = self.source.walk(&selected.path, |relative, entry| {
                     let path = String::from_utf8_lossy(relative);
-                    let excluded = exclude.as_ref().is_some_and(|matcher| matcher.matches_or_parent_matches(&path));
+                    let excluded = exclude
+                        .as_ref()
+                        .is_some_and(|matcher| matcher.matches_or_parent_matches(&path));
                     if !excluded {
                         found.push((relative.to_vec(), entry.clone()));
                     }
-                    !excluded || exclude.as_ref().is_some_and(kiln_dockerfile::ignore::PatternMatcher::has_exceptions)
+                    !excluded
+                        || exclude
+                            .as_ref()
+                            .is_some_and(kiln_dockerfile::ignore::PatternMatcher::has_exceptions)
                 });
                 walk.map_err(|error| copy_error(error.into()))?;
             }
@@ -78,7 +100,10 @@ impl Collector<'_, '_> {
     }
 
     fn subtree(&mut self, path: &str) -> Result<(), WorkerError> {
-        let selected = self.source.select(path, false).map_err(|error| copy_error(error.into()))?;
+        let selected = self
+            .source
+            .select(path, false)
+            .map_err(|error| copy_error(error.into()))?;
         for selected in selected {
             let mut found = vec![(Vec::new(), selected.entry.clone())];
             if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
@@ -105,7 +130,10 @@ impl Collector<'_, '_> {
             self.hasher.update(b"\0");
             self.hasher.update(value.as_bytes());
             if !matches!(entry.kind, EntryKind::Directory { .. }) && self.files.len() <= MAX_NAMED_FILES {
-                self.files.push(KeyPart { name: format!("file {}", String::from_utf8_lossy(&path)), value });
+                self.files.push(KeyPart {
+                    name: format!("file {}", String::from_utf8_lossy(&path)),
+                    value,
+                });
             }
         }
         Ok(())
@@ -118,7 +146,10 @@ impl Collector<'_, '_> {
             EntryKind::File { .. } => format!("file {}", (self.digest)(path, entry)?),
             EntryKind::Hardlink { target } => {
                 let found = self.source.view.lookup(target, kiln_image::view::FollowLast::No);
-                let found = found.map_err(|source| SourceError::View { path: crate::destination::shown(target), source });
+                let found = found.map_err(|source| SourceError::View {
+                    path: crate::destination::shown(target),
+                    source,
+                });
                 match found.map_err(|error| copy_error(error.into()))? {
                     Some(found) => format!("file {}", (self.digest)(target, found.entry)?),
                     None => "nothing".to_owned(),
@@ -142,5 +173,8 @@ impl Collector<'_, '_> {
 }
 
 fn copy_error(source: CopyError) -> WorkerError {
-    WorkerError::Copy { source, ignored_by: None }
+    WorkerError::Copy {
+        source,
+        ignored_by: None,
+    }
 }

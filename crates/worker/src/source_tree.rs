@@ -99,12 +99,21 @@ impl SourceTree {
     }
 
     fn children(&self, directory: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, SourceError> {
-        let children = self.view.children(directory).map_err(|source| view_error(directory, source))?;
-        Ok(children.into_iter().map(|child| (crate::destination::base_name(&child.path).to_vec(), child.entry.clone())).collect())
+        let children = self
+            .view
+            .children(directory)
+            .map_err(|source| view_error(directory, source))?;
+        Ok(children
+            .into_iter()
+            .map(|child| (crate::destination::base_name(&child.path).to_vec(), child.entry.clone()))
+            .collect())
     }
 
     fn matches(&self, directory: &str, pattern: &str) -> Result<Vec<Vec<u8>>, SourceError> {
-        let found = self.view.lookup(directory.as_bytes(), FollowLast::Yes).map_err(|source| view_error(directory.as_bytes(), source))?;
+        let found = self
+            .view
+            .lookup(directory.as_bytes(), FollowLast::Yes)
+            .map_err(|source| view_error(directory.as_bytes(), source))?;
         let Some(found) = found else {
             return Ok(Vec::new());
         };
@@ -123,10 +132,19 @@ impl SourceTree {
     }
 
     fn follow(&self, matched: Vec<u8>) -> Result<Selected, SourceError> {
-        let found = self.view.lookup(&matched, FollowLast::Yes).map_err(|source| view_error(&matched, source))?;
+        let found = self
+            .view
+            .lookup(&matched, FollowLast::Yes)
+            .map_err(|source| view_error(&matched, source))?;
         match found {
-            Some(found) => Ok(Selected { path: found.path.clone(), entry: found.entry.clone(), matched }),
-            None => Err(SourceError::NotFound { path: String::from_utf8_lossy(&matched).into_owned() }),
+            Some(found) => Ok(Selected {
+                path: found.path.clone(),
+                entry: found.entry.clone(),
+                matched,
+            }),
+            None => Err(SourceError::NotFound {
+                path: String::from_utf8_lossy(&matched).into_owned(),
+            }),
         }
     }
 
@@ -135,14 +153,24 @@ impl SourceTree {
         let (dir, path) = match &self.place {
             Place::Context(dir) => (Some(dir.clone()), path.to_vec()),
             Place::Layers(layers) => {
-                let found = self.view.lookup(path, FollowLast::No).map_err(|source| view_error(path, source))?;
-                let found = found.ok_or_else(|| SourceError::NotFound { path: String::from_utf8_lossy(path).into_owned() })?;
-                (layers.get(found.layer).and_then(|(_, dir)| dir.clone()), found.path.clone())
+                let found = self
+                    .view
+                    .lookup(path, FollowLast::No)
+                    .map_err(|source| view_error(path, source))?;
+                let found = found.ok_or_else(|| SourceError::NotFound {
+                    path: String::from_utf8_lossy(path).into_owned(),
+                })?;
+                (
+                    layers.get(found.layer).and_then(|(_, dir)| dir.clone()),
+                    found.path.clone(),
+                )
             }
         };
         match dir {
             Some(dir) => Ok(Content::In { dir, path }),
-            None => Err(SourceError::NotFound { path: String::from_utf8_lossy(&path).into_owned() }),
+            None => Err(SourceError::NotFound {
+                path: String::from_utf8_lossy(&path).into_owned(),
+            }),
         }
     }
 
@@ -175,7 +203,10 @@ pub fn clean(path: &str) -> String {
 }
 
 fn view_error(path: &[u8], source: ViewError) -> SourceError {
-    SourceError::View { path: String::from_utf8_lossy(path).into_owned(), source }
+    SourceError::View {
+        path: String::from_utf8_lossy(path).into_owned(),
+        source,
+    }
 }
 
 /// Opens a directory to read files below it.

@@ -18,8 +18,15 @@ impl Wants {
         let mut wants = Wants::default();
         for vertex in graph.vertices() {
             match &vertex.op {
-                Op::Exec(_) => vertex.inputs.iter().for_each(|input| stack(graph, input, &mut wants.trees)),
-                Op::File(_) => vertex.inputs.iter().skip(1).for_each(|input| stack(graph, input, &mut wants.trees)),
+                Op::Exec(_) => vertex
+                    .inputs
+                    .iter()
+                    .for_each(|input| stack(graph, input, &mut wants.trees)),
+                Op::File(_) => vertex
+                    .inputs
+                    .iter()
+                    .skip(1)
+                    .for_each(|input| stack(graph, input, &mut wants.trees)),
                 _ => {}
             }
         }

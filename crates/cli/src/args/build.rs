@@ -41,19 +41,19 @@ pub struct BuildArgs {
     #[arg(long, value_name = "STAGE", overrides_with = "target")]
     pub target: Option<String>,
     /// Send the image to the registries of its names
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub push: bool,
     /// Where the result goes: type=registry|image|oci|docker|local|tar|cacheonly with attributes, or a path (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Run every step, whatever is in the cache
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub no_cache: bool,
     /// Run every step of a stage, whatever is in the cache (repeatable)
     #[arg(long, value_delimiter = ',', value_name = "STAGE")]
     pub no_cache_filter: Vec<String>,
     /// Ask the registries again what the tags of base images point at
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub pull: bool,
     /// How progress is shown
     #[arg(long, value_enum, overrides_with = "progress")]
@@ -127,10 +127,10 @@ pub struct LaterArgs {
     #[arg(long)]
     pub attest: Vec<String>,
     /// Software bill of materials; `false` is accepted
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub sbom: Option<String>,
     /// Provenance; `false` is accepted
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub provenance: Option<String>,
     /// Named builder; `default` is accepted
     #[arg(long)]

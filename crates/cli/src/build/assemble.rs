@@ -32,30 +32,62 @@ pub(super) async fn images(
 ) -> Result<Vec<BuiltImage>, BuildError> {
     let wanted = request.outputs.iter().any(crate::build::Output::is_image);
     let built = lowered.targets.iter().map(|target| async move {
-        let root = roots.get(&target.vertex).map(|solved| solved.root.clone()).unwrap_or_else(|| Vec::new().into());
-        let image = if wanted { Some(image(request, machine, layers, target, &root).await?) } else { None };
-        Ok(BuiltImage { platform: target.platform.clone(), root, image })
+        let root = roots
+            .get(&target.vertex)
+            .map(|solved| solved.root.clone())
+            .unwrap_or_else(|| Vec::new().into());
+        let image = if wanted {
+            Some(image(request, machine, layers, target, &root).await?)
+        } else {
+            None
+        };
+        Ok(BuiltImage {
+            platform: target.platform.clone(),
+            root,
+            image,
+        })
     });
     futures::future::try_join_all(built).await
 }
 
-async fn image(request: &BuildRequest, machine: &Machine, layers: &Layers, target: &Target, root: &Root) -> Result<PlatformImage, BuildError> {
+async fn image(
+    request: &BuildRequest,
+    machine: &Machine,
+    layers: &Layers,
+    target: &Target,
+    root: &Root,
+) -> Result<PlatformImage, BuildError> {
     let base = &target.config.rootfs.diff_ids;
-    let packed = root.iter().enumerate().map(|(number, layer)| layers.described(layer, base.get(number)));
-    let packed = futures::future::try_join_all(packed).await.map_err(|source| BuildError::Worker(Box::new(source)))?;
+    let packed = root
+        .iter()
+        .enumerate()
+        .map(|(number, layer)| layers.described(layer, base.get(number)));
+    let packed = futures::future::try_join_all(packed)
+        .await
+        .map_err(|source| BuildError::Worker(Box::new(source)))?;
     let mut config = target.config.clone();
     config.rootfs.diff_ids = packed.iter().map(|layer| layer.diff_id.clone()).collect();
     let made = config.history.iter().filter(|line| !line.empty_layer).count();
     // Some tools write no history at all; then there is nothing to compare.
     if !config.history.is_empty() && made > packed.len() {
-        return Err(BuildError::History { platform: target.platform.clone(), layers: packed.len(), history: made });
+        return Err(BuildError::History {
+            platform: target.platform.clone(),
+            layers: packed.len(),
+            history: made,
+        });
     }
     let descriptors: Vec<_> = packed.into_iter().map(|layer| layer.descriptor).collect();
     let annotations = PlacedAnnotations {
         manifest: request.annotations.manifest.clone(),
         manifest_descriptor: request.annotations.manifest_descriptor.clone(),
     };
-    let image = assemble_image(target.platform.clone(), config, descriptors, request.family, annotations)?;
+    let image = assemble_image(
+        target.platform.clone(),
+        config,
+        descriptors,
+        request.family,
+        annotations,
+    )?;
     let manifest = image.manifest.value();
     machine.events.send(Event::PlatformFinished {
         platform: target.platform.clone(),

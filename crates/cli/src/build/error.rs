@@ -105,13 +105,21 @@ fn step_name(vertex: &Vertex) -> String {
 
 impl BuildError {
     pub(super) fn syntax(request: &BuildRequest, source: SyntaxError) -> BuildError {
-        BuildError::Syntax { file: request.plan.file.clone(), text: request.dockerfile.clone(), source }
+        BuildError::Syntax {
+            file: request.plan.file.clone(),
+            text: request.dockerfile.clone(),
+            source,
+        }
     }
 
     pub(super) fn solve(request: &BuildRequest, error: SolveError<WorkerError>) -> BuildError {
         match error {
             SolveError::Cancelled => BuildError::Cancelled,
-            SolveError::Step { vertex, source } => BuildError::Step { vertex, text: request.dockerfile.clone(), source: Box::new(source) },
+            SolveError::Step { vertex, source } => BuildError::Step {
+                vertex,
+                text: request.dockerfile.clone(),
+                source: Box::new(source),
+            },
             other => BuildError::Solve(Box::new(other)),
         }
     }
@@ -119,7 +127,9 @@ impl BuildError {
     /// Whether the disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            BuildError::Base { source, .. } | BuildError::Step { source, .. } | BuildError::Worker(source) => source.is_disk_full(),
+            BuildError::Base { source, .. } | BuildError::Step { source, .. } | BuildError::Worker(source) => {
+                source.is_disk_full()
+            }
             BuildError::Push { source, .. } => source.is_disk_full(),
             BuildError::Export(source) => source.is_disk_full(),
             BuildError::Store(source) => source.is_disk_full(),

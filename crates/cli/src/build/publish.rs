@@ -46,7 +46,11 @@ pub(super) async fn publish(
     let images: Vec<PlatformImage> = built.iter().filter_map(|built| built.image.clone()).collect();
     let index = match images.len() {
         0 | 1 => None,
-        _ => Some(assemble_index(&images, request.family, request.annotations.index.clone())?),
+        _ => Some(assemble_index(
+            &images,
+            request.family,
+            request.annotations.index.clone(),
+        )?),
     };
     for output in &request.outputs {
         if machine.cancel.is_cancelled() {
@@ -90,14 +94,27 @@ async fn write(
                 return Err(BuildError::Nameless);
             }
             for name in names {
-                task(machine, format!("push {name}"), push_image(machine, layers, name, images, index)).await?;
+                task(
+                    machine,
+                    format!("push {name}"),
+                    push_image(machine, layers, name, images, index),
+                )
+                .await?;
             }
             Ok(())
         }
-        Output::Oci { destination, archive, names } => {
+        Output::Oci {
+            destination,
+            archive,
+            names,
+        } => {
             fetch_all(layers, built, images).await?;
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            let set = ImageSet { images, index, names: &names };
+            let set = ImageSet {
+                images,
+                index,
+                names: &names,
+            };
             match (destination, archive) {
                 (Destination::Path(path), false) => Ok(export::oci_directory(&set, &machine.store, path)?),
                 (destination, _) => to_file(destination, |out| export::oci_archive(&set, &machine.store, out)),
@@ -106,14 +123,22 @@ async fn write(
         Output::Docker { destination, names } => {
             fetch_all(layers, built, images).await?;
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            let set = ImageSet { images, index: None, names: &names };
+            let set = ImageSet {
+                images,
+                index: None,
+                names: &names,
+            };
             to_file(destination, |out| export::docker_archive(&set, &machine.store, out))
         }
         Output::Local { directory, split } => {
             let split = split.unwrap_or(request.plan.platforms.len() > 1);
             for image in built {
                 let source = files(layers, image).await?;
-                let target = if split { directory.join(platform_directory(image)) } else { directory.clone() };
+                let target = if split {
+                    directory.join(platform_directory(image))
+                } else {
+                    directory.clone()
+                };
                 export::root_directory(&source, &target, false)?;
             }
             Ok(())
@@ -122,11 +147,17 @@ async fn write(
             let split = request.plan.platforms.len() > 1;
             let mut sources = Vec::new();
             for image in built {
-                let prefix = if split { platform_directory(image) } else { String::new() };
+                let prefix = if split {
+                    platform_directory(image)
+                } else {
+                    String::new()
+                };
                 sources.push((prefix, files(layers, image).await?));
             }
             to_file(destination, |out| {
-                sources.iter().try_for_each(|(prefix, source)| export::root_tar(source, prefix, out))?;
+                sources
+                    .iter()
+                    .try_for_each(|(prefix, source)| export::root_tar(source, prefix, out))?;
                 export::end_tar(out)
             })
         }
@@ -146,9 +177,18 @@ fn to_file(
     match destination {
         Destination::Stdout => Ok(write(&mut BufWriter::new(std::io::stdout().lock()))?),
         Destination::Path(path) => {
-            let failed = |source| BuildError::Write { path: path.clone(), source };
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let failed = |source| BuildError::Write {
+                path: path.clone(),
+                source,
+            };
+            let directory = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let partial = directory.join(format!(".{name}.{}", std::process::id()));
             let file = File::create(&partial).map_err(failed)?;
             let mut out = BufWriter::new(file);
@@ -179,14 +219,25 @@ async fn files(layers: &Layers, image: &BuiltImage) -> Result<FileSource, BuildE
 async fn fetch_all(layers: &Layers, built: &[BuiltImage], images: &[PlatformImage]) -> Result<(), BuildError> {
     for (image, built) in images.iter().zip(built) {
         let diff_ids = &image.config.value().rootfs.diff_ids;
-        let blobs = built.root.iter().zip(diff_ids).map(|(layer, diff_id)| layers.blob(layer, Some(diff_id)));
-        futures::future::try_join_all(blobs).await.map_err(|source| BuildError::Worker(Box::new(source)))?;
+        let blobs = built
+            .root
+            .iter()
+            .zip(diff_ids)
+            .map(|(layer, diff_id)| layers.blob(layer, Some(diff_id)));
+        futures::future::try_join_all(blobs)
+            .await
+            .map_err(|source| BuildError::Worker(Box::new(source)))?;
     }
     Ok(())
 }
 
 /// Keeps the documents in the store and lets the names point at them.
-fn keep(machine: &Machine, images: &[PlatformImage], index: Option<&Document<ImageIndex>>, names: &[Reference]) -> Result<(), BuildError> {
+fn keep(
+    machine: &Machine,
+    images: &[PlatformImage],
+    index: Option<&Document<ImageIndex>>,
+    names: &[Reference],
+) -> Result<(), BuildError> {
     for image in images {
         machine.store.put_blob(image.config.bytes())?;
         machine.store.put_blob(image.manifest.bytes())?;
@@ -194,13 +245,21 @@ fn keep(machine: &Machine, images: &[PlatformImage], index: Option<&Document<Ima
     let top = match (index, images) {
         (Some(index), _) => {
             machine.store.put_blob(index.bytes())?;
-            index.descriptor(index.value().media_type.clone().unwrap_or(kiln_oci::MediaType::OCI_INDEX))
+            index.descriptor(
+                index
+                    .value()
+                    .media_type
+                    .clone()
+                    .unwrap_or(kiln_oci::MediaType::OCI_INDEX),
+            )
         }
         (None, [image, ..]) => image.descriptor.clone(),
         (None, []) => return Ok(()),
     };
     for name in names {
-        machine.store.put_document("image", &name.to_string(), &serde_json::to_vec(&top)?)?;
+        machine
+            .store
+            .put_document("image", &name.to_string(), &serde_json::to_vec(&top)?)?;
     }
     Ok(())
 }
@@ -212,57 +271,116 @@ async fn push_image(
     images: &[PlatformImage],
     index: Option<&Document<ImageIndex>>,
 ) -> Result<(), BuildError> {
-    let failed = |source| BuildError::Push { name: name.clone(), source };
-    let mut blobs: Vec<&Descriptor> = images.iter().flat_map(|image| image.manifest.value().layers.iter()).collect();
+    let failed = |source| BuildError::Push {
+        name: name.clone(),
+        source,
+    };
+    let mut blobs: Vec<&Descriptor> = images
+        .iter()
+        .flat_map(|image| image.manifest.value().layers.iter())
+        .collect();
     blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
     blobs.dedup_by(|a, b| a.digest == b.digest);
     let sent = blobs.into_iter().map(|blob| push_layer(machine, layers, name, blob));
     let configs = images.iter().map(|image| push_config(machine, name, image));
-    futures::future::try_join(futures::future::try_join_all(sent), futures::future::try_join_all(configs)).await?;
+    futures::future::try_join(
+        futures::future::try_join_all(sent),
+        futures::future::try_join_all(configs),
+    )
+    .await?;
     let tag = name.tag().unwrap_or("latest");
     let manifests = images.iter().map(|image| {
         let digest = image.manifest.digest().to_string();
         let part = if index.is_some() { digest } else { tag.to_owned() };
-        async move { machine.client.push_manifest(name, &part, image.manifest.bytes().to_vec(), &image.descriptor.media_type).await }
+        async move {
+            machine
+                .client
+                .push_manifest(
+                    name,
+                    &part,
+                    image.manifest.bytes().to_vec(),
+                    &image.descriptor.media_type,
+                )
+                .await
+        }
     });
     futures::future::try_join_all(manifests).await.map_err(failed)?;
     if let Some(index) = index {
-        let media_type = index.value().media_type.clone().unwrap_or(kiln_oci::MediaType::OCI_INDEX);
-        machine.client.push_manifest(name, tag, index.bytes().to_vec(), &media_type).await.map_err(failed)?;
+        let media_type = index
+            .value()
+            .media_type
+            .clone()
+            .unwrap_or(kiln_oci::MediaType::OCI_INDEX);
+        machine
+            .client
+            .push_manifest(name, tag, index.bytes().to_vec(), &media_type)
+            .await
+            .map_err(failed)?;
     }
     Ok(())
 }
 
 async fn push_layer(machine: &Machine, layers: &Layers, name: &Reference, blob: &Descriptor) -> Result<(), BuildError> {
-    let failed = |source: RegistryError| BuildError::Push { name: name.clone(), source };
+    let failed = |source: RegistryError| BuildError::Push {
+        name: name.clone(),
+        source,
+    };
     let origin = layers.origin_of(&blob.digest);
     let here = machine.store.blob_exists(&blob.digest)?;
     if !here && machine.client.blob_exists(name, &blob.digest).await.map_err(failed)? {
         return Ok(());
     }
     if !here {
-        layers.fetch_blob(&blob.digest).await.map_err(|source| BuildError::Worker(Box::new(source)))?;
+        layers
+            .fetch_blob(&blob.digest)
+            .await
+            .map_err(|source| BuildError::Worker(Box::new(source)))?;
     }
     // A layer of a base in the same registry is not sent but mounted.
     let mount = origin.filter(|origin| origin.domain() == name.domain() && origin.path() != name.path());
     let (events, digest, total) = (machine.events.clone(), blob.digest.clone(), blob.size);
-    let progress = Arc::new(move |done| events.send(Event::Progress { digest: digest.clone(), kind: TransferKind::Push, done, total: Some(total) }));
+    let progress = Arc::new(move |done| {
+        events.send(Event::Progress {
+            digest: digest.clone(),
+            kind: TransferKind::Push,
+            done,
+            total: Some(total),
+        })
+    });
     let source = BlobSource::Store(machine.store.clone());
-    machine.client.push_blob(name, blob, source, mount.as_ref().map(Reference::path), progress).await.map_err(failed)
+    machine
+        .client
+        .push_blob(name, blob, source, mount.as_ref().map(Reference::path), progress)
+        .await
+        .map_err(failed)
 }
 
 async fn push_config(machine: &Machine, name: &Reference, image: &PlatformImage) -> Result<(), BuildError> {
     let descriptor = &image.manifest.value().config;
     let source = BlobSource::Bytes(image.config.bytes().to_vec());
-    let pushed = machine.client.push_blob(name, descriptor, source, None, Arc::new(|_| {})).await;
-    pushed.map_err(|source| BuildError::Push { name: name.clone(), source })
+    let pushed = machine
+        .client
+        .push_blob(name, descriptor, source, None, Arc::new(|_| {}))
+        .await;
+    pushed.map_err(|source| BuildError::Push {
+        name: name.clone(),
+        source,
+    })
 }
 
 /// Tells of the beginning and the end of something.
-async fn task(machine: &Machine, name: String, work: impl Future<Output = Result<(), BuildError>>) -> Result<(), BuildError> {
+async fn task(
+    machine: &Machine,
+    name: String,
+    work: impl Future<Output = Result<(), BuildError>>,
+) -> Result<(), BuildError> {
     let id = TASKS.fetch_add(1, Ordering::Relaxed);
     let started = std::time::Instant::now();
-    machine.events.send(Event::TaskStarted { id, name, platform: None });
+    machine.events.send(Event::TaskStarted {
+        id,
+        name,
+        platform: None,
+    });
     let result = tokio::select! {
         result = work => result,
         () = machine.cancel.cancelled() => Err(BuildError::Cancelled),
@@ -272,6 +390,10 @@ async fn task(machine: &Machine, name: String, work: impl Future<Output = Result
         Err(BuildError::Cancelled) => Outcome::Cancelled,
         Err(error) => Outcome::Failed(error.to_string()),
     };
-    machine.events.send(Event::TaskFinished { id, outcome, duration: started.elapsed() });
+    machine.events.send(Event::TaskFinished {
+        id,
+        outcome,
+        duration: started.elapsed(),
+    });
     result
 }

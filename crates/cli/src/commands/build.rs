@@ -23,7 +23,11 @@ const SINGLE_ID: &str = "this user has no subordinate ids (/etc/subuid, /etc/sub
 pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandError> {
     let (request, _files) = settings::build_request(&args, environment)?;
     let identities = machine::enter_namespace()?;
-    let foreign = request.plan.platforms.iter().any(|platform| execution(platform) == Execution::Emulated)
+    let foreign = request
+        .plan
+        .platforms
+        .iter()
+        .any(|platform| execution(platform) == Execution::Emulated)
         || request.dockerfile.contains("--platform");
     let emulators = machine::emulators(environment, &args.emulator_dir, foreign);
     let store = machine::store(environment)?;
@@ -42,7 +46,9 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
                 timeout: args.timeout_step.map(std::time::Duration::from_secs),
             },
             identities,
-            parallelism: args.max_parallelism.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
+            parallelism: args
+                .max_parallelism
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
         };
         crate::build::run(&request, &machine).await
     });
@@ -52,7 +58,11 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
     let result = result.map_err(|error| {
         let failed = matches!(&error, BuildError::Step { source, .. } if matches!(**source, WorkerError::Exit { .. }));
         let command = explain(error, &request);
-        if failed && identities == kiln_sandbox::IdentityMap::Single { command.hint(SINGLE_ID) } else { command }
+        if failed && identities == kiln_sandbox::IdentityMap::Single {
+            command.hint(SINGLE_ID)
+        } else {
+            command
+        }
     })?;
     report(&args, &request, &result)?;
     Ok(0)
@@ -62,14 +72,20 @@ fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Res
     let write = |path: &Path, text: String| {
         std::fs::write(path, text).map_err(|error| {
             let mut command = CommandError::from_error(ErrorKind::Environment, &error);
-            command.messages.insert(0, format!("failed to write `{}`", path.display()));
+            command
+                .messages
+                .insert(0, format!("failed to write `{}`", path.display()));
             command
         })
     };
     let Some(published) = &result.published else {
         return Ok(());
     };
-    let identifier = published.config.as_ref().unwrap_or(&published.descriptor.digest).to_string();
+    let identifier = published
+        .config
+        .as_ref()
+        .unwrap_or(&published.descriptor.digest)
+        .to_string();
     if let Some(path) = &args.iidfile {
         write(path, identifier)?;
     }
@@ -85,13 +101,23 @@ fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Res
         if !names.is_empty() {
             metadata["image.name"] = serde_json::json!(names.join(","));
         }
-        let text = serde_json::to_string_pretty(&metadata).map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
+        let text = serde_json::to_string_pretty(&metadata)
+            .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
         write(path, text)?;
     }
     let to_stdout = request.outputs.iter().any(|output| {
-        use crate::build::request::Destination::Stdout;
         use crate::build::Output::{Docker, Oci, Tar};
-        matches!(output, Oci { destination: Stdout, .. } | Docker { destination: Stdout, .. } | Tar { destination: Stdout })
+        use crate::build::request::Destination::Stdout;
+        matches!(
+            output,
+            Oci {
+                destination: Stdout,
+                ..
+            } | Docker {
+                destination: Stdout,
+                ..
+            } | Tar { destination: Stdout }
+        )
     });
     if !to_stdout {
         output::line(&published.descriptor.digest.to_string());
@@ -107,22 +133,36 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
     match &error {
         BuildError::Cancelled => CommandError::new(ErrorKind::Interrupted, "interrupted: the steps were stopped"),
         BuildError::Syntax { file, text, source } => {
-            let place = source.lines.map(|lines| format!(" on line {}", lines.start)).unwrap_or_default();
+            let place = source
+                .lines
+                .map(|lines| format!(" on line {}", lines.start))
+                .unwrap_or_default();
             let mut command = CommandError::user(format!("dockerfile parse error{place}: {}", source.message));
-            command.drawing = source.lines.map(|lines| diagnostic::draw(file, text, lines.start, lines.end, ""));
+            command.drawing = source
+                .lines
+                .map(|lines| diagnostic::draw(file, text, lines.start, lines.end, ""));
             command.hints.clone_from(&source.hints);
             command
         }
         BuildError::Base { need, source } => {
             let mut command = CommandError::from_error(ErrorKind::User, &error);
-            command.drawing = Some(diagnostic::draw(&request.plan.file, &request.dockerfile, need.lines.start, need.lines.end, ""));
+            command.drawing = Some(diagnostic::draw(
+                &request.plan.file,
+                &request.dockerfile,
+                need.lines.start,
+                need.lines.end,
+                "",
+            ));
             base_hints(&mut command, source, &need.platform);
             command
         }
         BuildError::Step { vertex, text, source } => {
             // What a RUN ends in is the build's own failure; what cannot be copied was never there.
             let kind = match **source {
-                WorkerError::Copy { .. } | WorkerError::NoContext(_) | WorkerError::User(_) | WorkerError::Unsupported { .. } => ErrorKind::User,
+                WorkerError::Copy { .. }
+                | WorkerError::NoContext(_)
+                | WorkerError::User(_)
+                | WorkerError::Unsupported { .. } => ErrorKind::User,
                 _ => ErrorKind::Build,
             };
             let mut command = CommandError::from_error(kind, &error);
@@ -165,13 +205,19 @@ fn registry_hints(command: &mut CommandError, error: &kiln_registry::RegistryErr
     use kiln_registry::RegistryError;
     match error {
         RegistryError::Unreachable { host, .. } => {
-            command.hints.push(format!("is `{host}` spelt right and reachable from here? Mirrors and plain HTTP are set in registries.toml"));
+            command.hints.push(format!(
+                "is `{host}` spelt right and reachable from here? Mirrors and plain HTTP are set in registries.toml"
+            ));
         }
         RegistryError::Denied { host, .. } => {
-            command.hints.push(format!("log in with `docker login {host}`, or check that your account may do this"));
+            command.hints.push(format!(
+                "log in with `docker login {host}`, or check that your account may do this"
+            ));
         }
         RegistryError::NotFound { .. } => {
-            command.hints.push("check the name and the tag; a private image may need `docker login`".into());
+            command
+                .hints
+                .push("check the name and the tag; a private image may need `docker login`".into());
         }
         _ => {}
     }
@@ -179,7 +225,9 @@ fn registry_hints(command: &mut CommandError, error: &kiln_registry::RegistryErr
 
 fn step_hints(command: &mut CommandError, error: &WorkerError) {
     match error {
-        WorkerError::Exit { exit, log, platform, .. } => {
+        WorkerError::Exit {
+            exit, log, platform, ..
+        } => {
             if !log.is_empty() {
                 let shown: Vec<String> = log.iter().map(|line| format!("  | {line}")).collect();
                 let drawing = command.drawing.get_or_insert_default();
@@ -189,17 +237,27 @@ fn step_hints(command: &mut CommandError, error: &WorkerError) {
                 command.hints.push(format!("the emulator cannot run this program: cross-compile in a stage on $BUILDPLATFORM, or build {platform} on a machine of that kind"));
             }
         }
-        WorkerError::Copy { ignored_by: Some(pattern), .. } => {
-            command.hints.push(format!("the file is there, and the pattern `{pattern}` of the ignore file (.dockerignore) hides it"));
+        WorkerError::Copy {
+            ignored_by: Some(pattern),
+            ..
+        } => {
+            command.hints.push(format!(
+                "the file is there, and the pattern `{pattern}` of the ignore file (.dockerignore) hides it"
+            ));
         }
         WorkerError::Emulator(EmulatorError::NotFound { name, .. }) => {
             command.hints.push(format!("install a static QEMU (`apt-get install qemu-user-static`), or name the directory of qemu-{name}-static with --emulator-dir"));
         }
         WorkerError::Emulator(EmulatorError::NoTable { .. }) => {
-            command.hints.push("use Linux 6.7 or newer, or register the emulator on this machine: `apt-get install qemu-user-static`".into());
+            command.hints.push(
+                "use Linux 6.7 or newer, or register the emulator on this machine: `apt-get install qemu-user-static`"
+                    .into(),
+            );
         }
         WorkerError::Image(_) | WorkerError::Registry(_) => base_hints(command, error, &Platform::default()),
-        WorkerError::Sandbox(_) => command.hints.push("`kiln doctor` shows what this machine allows".into()),
+        WorkerError::Sandbox(_) => command
+            .hints
+            .push("`kiln doctor` shows what this machine allows".into()),
         _ => {}
     }
 }

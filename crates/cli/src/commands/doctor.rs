@@ -11,7 +11,8 @@ use crate::{machine, output};
 pub fn run(args: &DoctorArgs, environment: &Environment) -> Result<i32, CommandError> {
     let findings = probe(&machine::emulators(environment, &args.emulator_dir, true));
     if args.json {
-        let text = serde_json::to_string_pretty(&findings).map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
+        let text = serde_json::to_string_pretty(&findings)
+            .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
         output::line(&text);
         return Ok(0);
     }

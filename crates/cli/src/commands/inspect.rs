@@ -13,7 +13,8 @@ pub fn run(args: &InspectArgs, environment: &Environment) -> Result<i32, Command
     let client = machine::client(environment)?;
     let runtime = machine::runtime()?;
     let resolved = runtime.block_on(client.resolve(&reference)).map_err(|error| {
-        CommandError::from_error(ErrorKind::Environment, &error).hint("check the name, the tag, and `docker login` for a private image")
+        CommandError::from_error(ErrorKind::Environment, &error)
+            .hint("check the name, the tag, and `docker login` for a private image")
     })?;
     if args.raw {
         output::raw(&resolved.bytes).map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
@@ -32,7 +33,10 @@ pub fn run(args: &InspectArgs, environment: &Environment) -> Result<i32, Command
         output::line(&format!("Config:    {}", manifest.config.digest));
         output::line("\nLayers:");
         for layer in &manifest.layers {
-            output::line(&format!("  {}  {} bytes  {}", layer.digest, layer.size, layer.media_type));
+            output::line(&format!(
+                "  {}  {} bytes  {}",
+                layer.digest, layer.size, layer.media_type
+            ));
         }
     }
     Ok(0)

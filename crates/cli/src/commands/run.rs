@@ -10,7 +10,7 @@ use kiln_graph::event::Silent;
 use kiln_image::pack::CompressionSetting;
 use kiln_image::unpack::Ownership;
 use kiln_oci::{ContainerConfig, Platform};
-use kiln_sandbox::{IdentityMap, Network, Privileges, RootSource, RunningStep, Step, StepMount, Stdio};
+use kiln_sandbox::{IdentityMap, Network, Privileges, RootSource, RunningStep, Stdio, Step, StepMount};
 use kiln_solver::Root;
 use kiln_store::Store;
 use kiln_worker::exec::{hosts_file, read_file};
@@ -34,7 +34,8 @@ pub fn run(args: RunArgs, environment: &Environment) -> Result<i32, CommandError
     let identities = machine::enter_namespace()?;
     let search = machine::emulators(environment, &args.emulator_dir, true);
     let emulator = search.find(&platform).map_err(|error| {
-        CommandError::from_error(ErrorKind::Environment, &error).hint("`kiln doctor` shows what is missing and how to get it")
+        CommandError::from_error(ErrorKind::Environment, &error)
+            .hint("`kiln doctor` shows what is missing and how to get it")
     })?;
     let store = machine::store(environment)?;
     let client = machine::client(environment)?;
@@ -42,13 +43,19 @@ pub fn run(args: RunArgs, environment: &Environment) -> Result<i32, CommandError
         store: store.clone(),
         client: client.clone(),
         events: Arc::new(Silent),
-        ownership: if identities == IdentityMap::Single { Ownership::SingleId } else { Ownership::Keep },
+        ownership: if identities == IdentityMap::Single {
+            Ownership::SingleId
+        } else {
+            Ownership::Keep
+        },
         epoch: None,
         compression: CompressionSetting::default(),
     });
     let runtime = machine::runtime()?;
     let prepared = runtime.block_on(async {
-        let found = Images::new(store.clone(), client, args.pull).find(&reference, &platform).await?;
+        let found = Images::new(store.clone(), client, args.pull)
+            .find(&reference, &platform)
+            .await?;
         let root: Root = layers.learn(&found.source)?.into();
         let mut lowers = layers.trees(&root).await?;
         lowers.reverse();
@@ -65,15 +72,25 @@ pub fn run(args: RunArgs, environment: &Environment) -> Result<i32, CommandError
     let user_text = args.user.clone().unwrap_or_else(|| config.user.clone());
     let user = kiln_sandbox::user::resolve_user(&user_text, passwd.as_deref(), group.as_deref())
         .map_err(|error| CommandError::from_error(ErrorKind::User, &error))?;
-    let staged = store.stage_tree().map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
+    let staged = store
+        .stage_tree()
+        .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
     let network = match args.network.as_str() {
         "none" => Network::None,
         "host" | "default" => Network::Host,
         other => return Err(CommandError::user(format!("unknown network `{other}`")).hint("there are host and none")),
     };
     let step = Step {
-        root: RootSource::Overlay { lowers, upper: staged.path().to_owned(), work: staged.work_path().to_owned() },
-        mounts: args.volume.iter().map(|volume| mount(volume)).collect::<Result<_, _>>()?,
+        root: RootSource::Overlay {
+            lowers,
+            upper: staged.path().to_owned(),
+            work: staged.work_path().to_owned(),
+        },
+        mounts: args
+            .volume
+            .iter()
+            .map(|volume| mount(volume))
+            .collect::<Result<_, _>>()?,
         argv: argv(&args, &config)?,
         env: env(&args, &config, &user.home, environment)?,
         cwd: workdir(&args, &config),
@@ -114,7 +131,10 @@ fn prepare_error(error: &WorkerError) -> CommandError {
 /// The image's program and arguments, or the user's.
 fn argv(args: &RunArgs, config: &ContainerConfig) -> Result<Vec<OsString>, CommandError> {
     let entrypoint = match &args.entrypoint {
-        Some(program) => Some(program).filter(|program| !program.is_empty()).map(|program| vec![program.clone()]).unwrap_or_default(),
+        Some(program) => Some(program)
+            .filter(|program| !program.is_empty())
+            .map(|program| vec![program.clone()])
+            .unwrap_or_default(),
         None => config.entrypoint.clone().unwrap_or_default(),
     };
     let command = match (args.command.is_empty(), &args.entrypoint) {
@@ -129,9 +149,18 @@ fn argv(args: &RunArgs, config: &ContainerConfig) -> Result<Vec<OsString>, Comma
     Ok(words)
 }
 
-fn env(args: &RunArgs, config: &ContainerConfig, home: &str, environment: &Environment) -> Result<Vec<(OsString, OsString)>, CommandError> {
-    let mut all: Vec<(String, String)> =
-        config.env.iter().filter_map(|variable| variable.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+fn env(
+    args: &RunArgs,
+    config: &ContainerConfig,
+    home: &str,
+    environment: &Environment,
+) -> Result<Vec<(OsString, OsString)>, CommandError> {
+    let mut all: Vec<(String, String)> = config
+        .env
+        .iter()
+        .filter_map(|variable| variable.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     let mut set = |name: &str, value: &str| {
         all.retain(|(known, _)| known != name);
         all.push((name.to_owned(), value.to_owned()));
@@ -148,12 +177,19 @@ fn env(args: &RunArgs, config: &ContainerConfig, home: &str, environment: &Envir
     for (name, value) in settings::pairs(&args.env, "--env", environment)? {
         set(&name, &value);
     }
-    Ok(all.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    Ok(all
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect())
 }
 
 fn workdir(args: &RunArgs, config: &ContainerConfig) -> PathBuf {
     let directory = args.workdir.clone().unwrap_or_else(|| config.working_dir.clone());
-    PathBuf::from(if directory.is_empty() { "/".to_owned() } else { directory })
+    PathBuf::from(if directory.is_empty() {
+        "/".to_owned()
+    } else {
+        directory
+    })
 }
 
 /// A working directory that the image lacks is made in the throw-away layer.
@@ -162,15 +198,20 @@ fn make_workdir(step: &Step, _store: &Store) -> Result<(), CommandError> {
         return Ok(());
     };
     let relative = step.cwd.strip_prefix("/").unwrap_or(&step.cwd);
-    let exists = lowers.iter().any(|lower| lower.join(relative).symlink_metadata().is_ok());
+    let exists = lowers
+        .iter()
+        .any(|lower| lower.join(relative).symlink_metadata().is_ok());
     if exists || relative.as_os_str().is_empty() {
         return Ok(());
     }
-    std::fs::create_dir_all(upper.join(relative)).map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))
+    std::fs::create_dir_all(upper.join(relative))
+        .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))
 }
 
 fn mount(text: &str) -> Result<StepMount, CommandError> {
-    let invalid = |what: &str| CommandError::user(format!("invalid --volume `{text}`: {what}")).hint("write SOURCE:TARGET or SOURCE:TARGET:ro");
+    let invalid = |what: &str| {
+        CommandError::user(format!("invalid --volume `{text}`: {what}")).hint("write SOURCE:TARGET or SOURCE:TARGET:ro")
+    };
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, mode) = match parts.as_slice() {
         [source, target] => (source, target, "rw"),
@@ -187,14 +228,23 @@ fn mount(text: &str) -> Result<StepMount, CommandError> {
     if !source.exists() {
         return Err(invalid("the source does not exist"));
     }
-    Ok(StepMount::Bind { source, target: PathBuf::from(target), read_only: mode == "ro" })
+    Ok(StepMount::Bind {
+        source,
+        target: PathBuf::from(target),
+        read_only: mode == "ro",
+    })
 }
 
 /// Starts the step, passes signals and terminal on, and waits.
 fn attend(step: &Step, interactive: bool) -> Result<i32, CommandError> {
-    let mut running = step.spawn().map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
+    let mut running = step
+        .spawn()
+        .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
     let forwarder = forward_signals(&running);
-    let restore = running.terminal.take().map(|terminal| Terminal::attach(terminal, interactive));
+    let restore = running
+        .terminal
+        .take()
+        .map(|terminal| Terminal::attach(terminal, interactive));
     let ended = running.wait();
     drop(restore);
     drop(forwarder);
@@ -205,16 +255,28 @@ fn attend(step: &Step, interactive: bool) -> Result<i32, CommandError> {
             crate::output::error(&CommandError::from_error(ErrorKind::User, &error));
             Ok(if missing { 127 } else { 126 })
         }
-        Err(error) => Err(CommandError::from_error(ErrorKind::Environment, &error).hint("`kiln doctor` shows what this machine allows")),
+        Err(error) => Err(CommandError::from_error(ErrorKind::Environment, &error)
+            .hint("`kiln doctor` shows what this machine allows")),
     }
 }
 
 /// A runtime that does nothing but pass signals on.
 fn forward_signals(running: &RunningStep) -> Option<tokio::runtime::Runtime> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .ok()?;
     let handle = running.handle();
-    let kinds = [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15), (SignalKind::hangup(), 1), (SignalKind::quit(), 3), (SignalKind::user_defined1(), 10), (SignalKind::user_defined2(), 12)];
+    let kinds = [
+        (SignalKind::interrupt(), 2),
+        (SignalKind::terminate(), 15),
+        (SignalKind::hangup(), 1),
+        (SignalKind::quit(), 3),
+        (SignalKind::user_defined1(), 10),
+        (SignalKind::user_defined2(), 12),
+    ];
     for (kind, number) in kinds {
         let handle = handle.clone();
         runtime.spawn(async move {
@@ -236,7 +298,11 @@ struct Terminal {
 impl Terminal {
     fn attach(terminal: std::fs::File, interactive: bool) -> Terminal {
         let stdin = rustix::stdio::stdin();
-        let before = if interactive { rustix::termios::tcgetattr(stdin).ok() } else { None };
+        let before = if interactive {
+            rustix::termios::tcgetattr(stdin).ok()
+        } else {
+            None
+        };
         if let Some(before) = &before {
             let mut raw = before.clone();
             raw.make_raw();
@@ -263,7 +329,10 @@ impl Terminal {
                 }
             }
         });
-        Terminal { before, reader: Some(reader) }
+        Terminal {
+            before,
+            reader: Some(reader),
+        }
     }
 }
 

@@ -15,13 +15,27 @@ impl Plain {
     /// The lines that an event is worth.
     pub fn lines(&mut self, event: &Event, steps: &Steps) -> Vec<String> {
         match event {
-            Event::StepStarted { vertex, emulated, reason } => steps.steps.get(vertex).map_or_else(Vec::new, |step| {
+            Event::StepStarted {
+                vertex,
+                emulated,
+                reason,
+            } => steps.steps.get(vertex).map_or_else(Vec::new, |step| {
                 let emulated = if *emulated { " (emulated)" } else { "" };
-                let reason = reason.as_ref().map(|reason| format!(" ({})", why(reason))).unwrap_or_default();
-                vec![format!("#{} {}{}{emulated}{reason}", step.number, platform(step), step.title())]
+                let reason = reason
+                    .as_ref()
+                    .map(|reason| format!(" ({})", why(reason)))
+                    .unwrap_or_default();
+                vec![format!(
+                    "#{} {}{}{emulated}{reason}",
+                    step.number,
+                    platform(step),
+                    step.title()
+                )]
             }),
             Event::StepLog { vertex, text, .. } => {
-                let Some(step) = steps.steps.get(vertex) else { return Vec::new() };
+                let Some(step) = steps.steps.get(vertex) else {
+                    return Vec::new();
+                };
                 let open = self.open.entry(vertex.clone()).or_default();
                 open.push_str(text);
                 let mut lines = Vec::new();
@@ -31,8 +45,14 @@ impl Plain {
                 }
                 lines
             }
-            Event::StepFinished { vertex, outcome, duration } => {
-                let Some(step) = steps.steps.get(vertex) else { return Vec::new() };
+            Event::StepFinished {
+                vertex,
+                outcome,
+                duration,
+            } => {
+                let Some(step) = steps.steps.get(vertex) else {
+                    return Vec::new();
+                };
                 let mut lines = Vec::new();
                 if let Some(rest) = self.open.remove(vertex).filter(|rest| !rest.is_empty()) {
                     lines.push(format!("#{} {}{rest}", step.number, platform(step)));
@@ -48,7 +68,10 @@ impl Plain {
                 lines
             }
             Event::TaskStarted { name, platform, .. } => {
-                let platform = platform.as_ref().map(|platform| format!("[{platform}] ")).unwrap_or_default();
+                let platform = platform
+                    .as_ref()
+                    .map(|platform| format!("[{platform}] "))
+                    .unwrap_or_default();
                 vec![format!("{platform}{name}")]
             }
             Event::TaskFinished { id, outcome, duration } => {
@@ -72,7 +95,11 @@ impl Plain {
 }
 
 fn platform(step: &Step) -> String {
-    step.meta.platform.as_ref().map(|platform| format!("[{platform}] ")).unwrap_or_default()
+    step.meta
+        .platform
+        .as_ref()
+        .map(|platform| format!("[{platform}] "))
+        .unwrap_or_default()
 }
 
 /// Why a step runs, in a few words.
@@ -83,7 +110,12 @@ pub fn why(reason: &MissReason) -> String {
         MissReason::InstructionChanged { .. } => "instruction changed".into(),
         MissReason::VariableChanged { name, .. } => format!("{name} changed"),
         MissReason::BaseChanged { from, to } => format!("base moved {from} → {to}"),
-        MissReason::FilesChanged { added, removed, changed, .. } => {
+        MissReason::FilesChanged {
+            added,
+            removed,
+            changed,
+            ..
+        } => {
             let count = added.len() + removed.len() + changed.len();
             match changed.iter().chain(added).chain(removed).next() {
                 Some(first) if count == 1 => format!("{first} changed"),
@@ -103,7 +135,12 @@ mod tests {
 
     #[test]
     fn reasons_are_short() {
-        let files = MissReason::FilesChanged { source: "src".into(), added: vec!["b".into()], removed: vec![], changed: vec!["a".into()] };
+        let files = MissReason::FilesChanged {
+            source: "src".into(),
+            added: vec!["b".into()],
+            removed: vec![],
+            changed: vec!["a".into()],
+        };
         assert_eq!(why(&files), "2 files changed, a among them");
         assert_eq!(why(&MissReason::NoRecord), "first run");
     }

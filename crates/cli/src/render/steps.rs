@@ -72,11 +72,23 @@ impl Steps {
         match event {
             Event::StepPlanned { vertex, meta } => {
                 let number = self.order.len() + 1;
-                let step = Step { number, meta: meta.clone(), progress: Progress::Planned, emulated: false, reason: None, tail: Vec::new(), open: String::new() };
+                let step = Step {
+                    number,
+                    meta: meta.clone(),
+                    progress: Progress::Planned,
+                    emulated: false,
+                    reason: None,
+                    tail: Vec::new(),
+                    open: String::new(),
+                };
                 self.order.push(vertex.clone());
                 self.steps.insert(vertex.clone(), step);
             }
-            Event::StepStarted { vertex, emulated, reason } => {
+            Event::StepStarted {
+                vertex,
+                emulated,
+                reason,
+            } => {
                 if let Some(step) = self.steps.get_mut(vertex) {
                     step.progress = Progress::Running(Instant::now());
                     step.emulated = *emulated;
@@ -88,24 +100,50 @@ impl Steps {
                     step.log(text);
                 }
             }
-            Event::StepFinished { vertex, outcome, duration } => {
+            Event::StepFinished {
+                vertex,
+                outcome,
+                duration,
+            } => {
                 if let Some(step) = self.steps.get_mut(vertex) {
                     step.progress = Progress::Ended(outcome.clone(), *duration);
                 }
             }
             Event::TaskStarted { id, name, platform } => {
-                self.tasks.push((*id, Task { name: name.clone(), platform: platform.clone(), progress: Progress::Running(Instant::now()) }));
+                self.tasks.push((
+                    *id,
+                    Task {
+                        name: name.clone(),
+                        platform: platform.clone(),
+                        progress: Progress::Running(Instant::now()),
+                    },
+                ));
             }
             Event::TaskFinished { id, outcome, duration } => {
                 if let Some((_, task)) = self.tasks.iter_mut().rev().find(|(known, _)| known == id) {
                     task.progress = Progress::Ended(outcome.clone(), *duration);
                 }
             }
-            Event::Progress { digest, kind, done, total } => {
+            Event::Progress {
+                digest,
+                kind,
+                done,
+                total,
+            } => {
                 self.transfers.insert((digest.clone(), label(*kind)), (*done, *total));
             }
-            Event::PlatformFinished { platform, digest, layers, size } => {
-                self.finished.push(Finished { platform: platform.clone(), digest: digest.clone(), layers: *layers, size: *size });
+            Event::PlatformFinished {
+                platform,
+                digest,
+                layers,
+                size,
+            } => {
+                self.finished.push(Finished {
+                    platform: platform.clone(),
+                    digest: digest.clone(),
+                    layers: *layers,
+                    size: *size,
+                });
             }
             Event::Warning { message, .. } => self.warnings.push(message.clone()),
         }
@@ -129,7 +167,9 @@ impl Step {
     /// `[stage 2/5] RUN make`, as people know it.
     pub fn title(&self) -> String {
         match (&self.meta.stage, self.meta.step) {
-            (Some(stage), Some((number, count))) => format!("[{stage} {number}/{count}] {}", first_line(&self.meta.name)),
+            (Some(stage), Some((number, count))) => {
+                format!("[{stage} {number}/{count}] {}", first_line(&self.meta.name))
+            }
             _ => first_line(&self.meta.name).to_owned(),
         }
     }

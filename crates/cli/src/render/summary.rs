@@ -15,7 +15,11 @@ pub fn lines(steps: &Steps) -> Vec<String> {
     let mut rows = vec![["platform", "digest", "layers", "size", "steps", "time"].map(str::to_owned)];
     for image in &steps.finished {
         let (mut cached, mut run, mut time) = (0, 0, Duration::ZERO);
-        for step in steps.steps.values().filter(|step| step.meta.step.is_some() && step.meta.targets.contains(&image.platform)) {
+        for step in steps
+            .steps
+            .values()
+            .filter(|step| step.meta.step.is_some() && step.meta.targets.contains(&image.platform))
+        {
             match &step.progress {
                 Progress::Ended(Outcome::Cached, _) => cached += 1,
                 Progress::Ended(Outcome::Done, duration) => {
@@ -34,11 +38,19 @@ pub fn lines(steps: &Steps) -> Vec<String> {
             format!("{:.1}s", time.as_secs_f64()),
         ]);
     }
-    let widths: Vec<usize> = (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..6)
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
     let shown = |row: &[String; 6]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
-    let total = steps.started.map(|started| format!("total {:.2}s", started.elapsed().as_secs_f64()));
+    let total = steps
+        .started
+        .map(|started| format!("total {:.2}s", started.elapsed().as_secs_f64()));
     rows.iter().map(shown).chain(total).collect()
 }

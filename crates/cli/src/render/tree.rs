@@ -11,11 +11,25 @@ use crate::render::steps::{Progress, Step, Steps};
 pub fn lines(steps: &Steps, width: usize, height: usize, color: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for (_, task) in &steps.tasks {
-        let platform = task.platform.as_ref().map(|platform| format!(" for {platform}")).unwrap_or_default();
-        lines.push(format!("{} {}{platform}{}", mark(&task.progress, color), task.name, time(&task.progress)));
+        let platform = task
+            .platform
+            .as_ref()
+            .map(|platform| format!(" for {platform}"))
+            .unwrap_or_default();
+        lines.push(format!(
+            "{} {}{platform}{}",
+            mark(&task.progress, color),
+            task.name,
+            time(&task.progress)
+        ));
     }
     let mut platforms: BTreeMap<String, Vec<&Step>> = BTreeMap::new();
-    for step in steps.order.iter().filter_map(|id| steps.steps.get(id)).filter(|step| step.meta.step.is_some()) {
+    for step in steps
+        .order
+        .iter()
+        .filter_map(|id| steps.steps.get(id))
+        .filter(|step| step.meta.step.is_some())
+    {
         let platform = step.meta.platform.as_ref().map(ToString::to_string).unwrap_or_default();
         platforms.entry(platform).or_default().push(step);
     }
@@ -23,13 +37,22 @@ pub fn lines(steps: &Steps, width: usize, height: usize, color: bool) -> Vec<Str
         lines.push(platform);
         for step in steps {
             let emulated = if step.emulated { " (emulated)" } else { "" };
-            lines.push(format!("  {} {}{emulated}{}", mark(&step.progress, color), step.title(), time(&step.progress)));
+            lines.push(format!(
+                "  {} {}{emulated}{}",
+                mark(&step.progress, color),
+                step.title(),
+                time(&step.progress)
+            ));
             if matches!(step.progress, Progress::Running(_)) {
                 lines.extend(step.tail.iter().map(|line| format!("      {line}")));
             }
         }
     }
-    let mut transfers: Vec<_> = steps.transfers.iter().filter(|(_, (done, total))| total.is_none_or(|total| *done < total)).collect();
+    let mut transfers: Vec<_> = steps
+        .transfers
+        .iter()
+        .filter(|(_, (done, total))| total.is_none_or(|total| *done < total))
+        .collect();
     transfers.sort_by(|a, b| a.0.cmp(b.0));
     for ((digest, label), (done, total)) in transfers {
         let total = total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
@@ -50,7 +73,11 @@ fn mark(progress: &Progress, color: bool) -> String {
         Progress::Ended(Outcome::Failed(_), _) => ("✗", "31"),
         Progress::Ended(Outcome::Cancelled, _) => ("-", "2"),
     };
-    if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if color {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 fn time(progress: &Progress) -> String {
@@ -71,7 +98,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// Cuts a line to a width; control sequences take no room.
@@ -108,13 +139,34 @@ mod tests {
     fn steps_stand_under_their_platform() {
         let mut steps = Steps::default();
         for (name, architecture) in [("RUN a", "amd64"), ("RUN b", "arm64")] {
-            let meta = VertexMeta { name: name.into(), stage: Some("app".into()), step: Some((2, 3)), platform: Some(Platform::linux(architecture, "")), ..VertexMeta::default() };
-            steps.take(&Event::StepPlanned { vertex: VertexId(Digest::sha256(name)), meta });
+            let meta = VertexMeta {
+                name: name.into(),
+                stage: Some("app".into()),
+                step: Some((2, 3)),
+                platform: Some(Platform::linux(architecture, "")),
+                ..VertexMeta::default()
+            };
+            steps.take(&Event::StepPlanned {
+                vertex: VertexId(Digest::sha256(name)),
+                meta,
+            });
         }
-        let done = Event::StepFinished { vertex: VertexId(Digest::sha256("RUN a")), outcome: Outcome::Cached, duration: std::time::Duration::ZERO };
+        let done = Event::StepFinished {
+            vertex: VertexId(Digest::sha256("RUN a")),
+            outcome: Outcome::Cached,
+            duration: std::time::Duration::ZERO,
+        };
         steps.take(&done);
         let drawn = lines(&steps, 80, 20, false);
-        assert_eq!(drawn, ["linux/amd64", "  = [app 2/3] RUN a  cached", "linux/arm64", "  · [app 2/3] RUN b"]);
+        assert_eq!(
+            drawn,
+            [
+                "linux/amd64",
+                "  = [app 2/3] RUN a  cached",
+                "linux/arm64",
+                "  · [app 2/3] RUN b"
+            ]
+        );
         assert_eq!(lines(&steps, 80, 2, false).len(), 2);
         assert!(lines(&steps, 10, 20, true).iter().all(|line| !line.contains("cached")));
     }

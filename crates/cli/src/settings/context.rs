@@ -28,7 +28,10 @@ pub fn read(context: &str, file: Option<&str>) -> Result<ContextFiles, CommandEr
         return from_stdin(file);
     }
     if context.contains("://") || context.starts_with("git@") {
-        return Err(CommandError::user(format!("the context `{context}` is remote, which is not supported yet")).hint("clone it, and build the directory"));
+        return Err(
+            CommandError::user(format!("the context `{context}` is remote, which is not supported yet"))
+                .hint("clone it, and build the directory"),
+        );
     }
     let directory = PathBuf::from(context);
     if !directory.is_dir() {
@@ -38,12 +41,20 @@ pub fn read(context: &str, file: Option<&str>) -> Result<ContextFiles, CommandEr
     from_directory(directory, file, None)
 }
 
-fn from_directory(directory: PathBuf, file: Option<&str>, unpacked: Option<tempfile::TempDir>) -> Result<ContextFiles, CommandError> {
+fn from_directory(
+    directory: PathBuf,
+    file: Option<&str>,
+    unpacked: Option<tempfile::TempDir>,
+) -> Result<ContextFiles, CommandError> {
     let (path, text) = match file {
         Some("-") => (PathBuf::from("-"), stdin_text()?),
         Some(file) => {
             let inside = directory.join(file);
-            let path = if unpacked.is_some() || (!Path::new(file).exists() && inside.exists()) { inside } else { PathBuf::from(file) };
+            let path = if unpacked.is_some() || (!Path::new(file).exists() && inside.exists()) {
+                inside
+            } else {
+                PathBuf::from(file)
+            };
             let text = read_dockerfile(&path)?;
             (path, text)
         }
@@ -56,14 +67,26 @@ fn from_directory(directory: PathBuf, file: Option<&str>, unpacked: Option<tempf
         }
     };
     let ignore = ignore_file(&directory, Some(&path))?;
-    Ok(ContextFiles { directory: Some(directory), dockerfile: text, dockerfile_path: path, ignore, _unpacked: unpacked })
+    Ok(ContextFiles {
+        directory: Some(directory),
+        dockerfile: text,
+        dockerfile_path: path,
+        ignore,
+        _unpacked: unpacked,
+    })
 }
 
 fn read_dockerfile(path: &Path) -> Result<String, CommandError> {
     let bytes = std::fs::read(path).map_err(|error| {
         let mut command = CommandError::from_error(ErrorKind::User, &error);
-        let what = if error.kind() == std::io::ErrorKind::NotFound { "there is no Dockerfile at" } else { "failed to read" };
-        command.messages.insert(0, format!("failed to read dockerfile: {what} `{}`", path.display()));
+        let what = if error.kind() == std::io::ErrorKind::NotFound {
+            "there is no Dockerfile at"
+        } else {
+            "failed to read"
+        };
+        command
+            .messages
+            .insert(0, format!("failed to read dockerfile: {what} `{}`", path.display()));
         command.hint("name it with `-f FILE`, or the directory that holds it as the context")
     })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -82,7 +105,9 @@ pub fn ignore_file(directory: &Path, dockerfile: Option<&Path>) -> Result<Vec<St
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 let mut command = CommandError::from_error(ErrorKind::User, &error);
-                command.messages.insert(0, format!("failed to read `{}`", path.display()));
+                command
+                    .messages
+                    .insert(0, format!("failed to read `{}`", path.display()));
                 return Err(command);
             }
         }
@@ -92,7 +117,10 @@ pub fn ignore_file(directory: &Path, dockerfile: Option<&Path>) -> Result<Vec<St
 
 fn stdin_text() -> Result<String, CommandError> {
     let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -100,20 +128,39 @@ fn stdin_text() -> Result<String, CommandError> {
 fn from_stdin(file: Option<&str>) -> Result<ContextFiles, CommandError> {
     let failed = |error: &dyn std::error::Error| {
         let mut command = CommandError::from_error(ErrorKind::User, error);
-        command.messages.insert(0, "failed to read the context from standard input".into());
+        command
+            .messages
+            .insert(0, "failed to read the context from standard input".into());
         command
     };
     let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(&error))?;
     let compressed = bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
     let tar = bytes.get(257..262) == Some(b"ustar".as_slice());
     if !compressed && !tar {
         let dockerfile = String::from_utf8_lossy(&bytes).into_owned();
-        return Ok(ContextFiles { directory: None, dockerfile, dockerfile_path: PathBuf::from("-"), ignore: Vec::new(), _unpacked: None });
+        return Ok(ContextFiles {
+            directory: None,
+            dockerfile,
+            dockerfile_path: PathBuf::from("-"),
+            ignore: Vec::new(),
+            _unpacked: None,
+        });
     }
     let unpacked = tempfile::tempdir().map_err(|error| failed(&error))?;
-    let options = kiln_image::unpack::UnpackOptions { ownership: kiln_image::unpack::Ownership::SingleId, ..Default::default() };
-    kiln_image::unpack::unpack_layer(bytes.as_slice(), kiln_oci::Compression::Uncompressed, unpacked.path(), &options)
-        .map_err(|error| failed(&error))?;
+    let options = kiln_image::unpack::UnpackOptions {
+        ownership: kiln_image::unpack::Ownership::SingleId,
+        ..Default::default()
+    };
+    kiln_image::unpack::unpack_layer(
+        bytes.as_slice(),
+        kiln_oci::Compression::Uncompressed,
+        unpacked.path(),
+        &options,
+    )
+    .map_err(|error| failed(&error))?;
     from_directory(unpacked.path().to_owned(), file, Some(unpacked))
 }

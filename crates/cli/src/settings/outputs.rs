@@ -39,15 +39,25 @@ pub fn parse(args: &BuildArgs, tags: &[Reference]) -> Result<Outputs, CommandErr
         });
         match pushed {
             Some(push) => *push = true,
-            None => all.outputs.push(Output::Image { names: tags.to_vec(), push: true }),
+            None => all.outputs.push(Output::Image {
+                names: tags.to_vec(),
+                push: true,
+            }),
         }
     }
     if all.outputs.is_empty() {
-        all.outputs.push(Output::Image { names: tags.to_vec(), push: false });
+        all.outputs.push(Output::Image {
+            names: tags.to_vec(),
+            push: false,
+        });
     }
-    let nameless = all.outputs.iter().any(|output| matches!(output, Output::Image { names, push: true } if names.is_empty()));
+    let nameless = all
+        .outputs
+        .iter()
+        .any(|output| matches!(output, Output::Image { names, push: true } if names.is_empty()));
     if nameless {
-        return Err(CommandError::user("a pushed image needs a name").hint("give it one with `-t registry.example.com/app:1.0`"));
+        return Err(CommandError::user("a pushed image needs a name")
+            .hint("give it one with `-t registry.example.com/app:1.0`"));
     }
     Ok(all)
 }
@@ -77,7 +87,13 @@ fn one(text: &str, tags: &[Reference], all: &mut Outputs) -> Result<Output, Comm
     output(attributes, text, tags)
 }
 
-fn attribute(attributes: &mut Attributes, all: &mut Outputs, text: &str, key: &str, value: Option<String>) -> Result<(), CommandError> {
+fn attribute(
+    attributes: &mut Attributes,
+    all: &mut Outputs,
+    text: &str,
+    key: &str,
+    value: Option<String>,
+) -> Result<(), CommandError> {
     let invalid = |what: &str| CommandError::user(format!("invalid --output `{text}`: {what}"));
     let flag = || match value.as_deref() {
         None | Some("true" | "1") => Ok(true),
@@ -102,14 +118,22 @@ fn attribute(attributes: &mut Attributes, all: &mut Outputs, text: &str, key: &s
                 "gzip" => Compression::Gzip,
                 "zstd" => Compression::Zstd,
                 "uncompressed" => Compression::Uncompressed,
-                other => return Err(invalid(&format!("unknown compression `{other}`")).hint("there are gzip, zstd and uncompressed")),
+                other => {
+                    return Err(invalid(&format!("unknown compression `{other}`"))
+                        .hint("there are gzip, zstd and uncompressed"));
+                }
             };
         }
         "compression-level" => {
-            let level = required()?.parse().map_err(|_| invalid("`compression-level` is a number"))?;
+            let level = required()?
+                .parse()
+                .map_err(|_| invalid("`compression-level` is a number"))?;
             all.compression.level = Some(level);
         }
-        "rewrite-timestamp" if !flag()? => {}
+        // Later times are clamped whenever a time is given.
+        "rewrite-timestamp" => {
+            flag()?;
+        }
         key => {
             if let Some(name) = key.strip_prefix("annotation.") {
                 all.annotations.manifest.insert(name.to_owned(), required()?);
@@ -126,7 +150,11 @@ fn attribute(attributes: &mut Attributes, all: &mut Outputs, text: &str, key: &s
 }
 
 fn output(attributes: Attributes, text: &str, tags: &[Reference]) -> Result<Output, CommandError> {
-    let names = if attributes.names.is_empty() { tags.to_vec() } else { attributes.names };
+    let names = if attributes.names.is_empty() {
+        tags.to_vec()
+    } else {
+        attributes.names
+    };
     let destination = |default: Option<&str>| match attributes.dest.as_deref().or(default) {
         Some("-") => Ok(Destination::Stdout),
         Some(path) => Ok(Destination::Path(PathBuf::from(path))),
@@ -134,16 +162,35 @@ fn output(attributes: Attributes, text: &str, tags: &[Reference]) -> Result<Outp
     };
     match attributes.kind.as_str() {
         "registry" => Ok(Output::Image { names, push: true }),
-        "image" => Ok(Output::Image { names, push: attributes.push }),
-        "oci" => Ok(Output::Oci { destination: destination(Some("-"))?, archive: attributes.tar.unwrap_or(true), names }),
-        "docker" => Ok(Output::Docker { destination: destination(Some("-"))?, names }),
-        "local" => match destination(None)? {
-            Destination::Path(directory) => Ok(Output::Local { directory, split: attributes.split }),
-            Destination::Stdout => Err(CommandError::user("type=local writes a directory, not standard output").hint("use `type=tar,dest=-`")),
-        },
-        "tar" => Ok(Output::Tar { destination: destination(Some("-"))? }),
+        "image" => Ok(Output::Image {
+            names,
+            push: attributes.push,
+        }),
+        "oci" => Ok(Output::Oci {
+            destination: destination(Some("-"))?,
+            archive: attributes.tar.unwrap_or(true),
+            names,
+        }),
+        "docker" => Ok(Output::Docker {
+            destination: destination(Some("-"))?,
+            names,
+        }),
+        "local" => {
+            match destination(None)? {
+                Destination::Path(directory) => Ok(Output::Local {
+                    directory,
+                    split: attributes.split,
+                }),
+                Destination::Stdout => Err(CommandError::user("type=local writes a directory, not standard output")
+                    .hint("use `type=tar,dest=-`")),
+            }
+        }
+        "tar" => Ok(Output::Tar {
+            destination: destination(Some("-"))?,
+        }),
         "cacheonly" => Ok(Output::CacheOnly),
-        "" => Err(CommandError::user(format!("--output `{text}` has no type")).hint("add `type=registry`, image, oci, docker, local, tar or cacheonly")),
+        "" => Err(CommandError::user(format!("--output `{text}` has no type"))
+            .hint("add `type=registry`, image, oci, docker, local, tar or cacheonly")),
         other => {
             let error = CommandError::user(format!("unknown output type `{other}`"));
             Err(error.hint("there are registry, image, oci, docker, local, tar and cacheonly"))

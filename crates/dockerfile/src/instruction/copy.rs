@@ -20,7 +20,14 @@ pub(crate) fn parse(node: &Node, add: bool) -> Result<Copy, SyntaxError> {
             ("unpack", Bool),
         ]
     } else {
-        &[("from", Text), ("chown", Text), ("chmod", Text), ("link", Bool), ("parents", Bool), ("exclude", Repeated)]
+        &[
+            ("from", Text),
+            ("chown", Text),
+            ("chmod", Text),
+            ("link", Bool),
+            ("parents", Bool),
+            ("exclude", Repeated),
+        ]
     };
     if node.arguments.len() < 2 {
         let message = format!(
@@ -58,7 +65,9 @@ fn sources(node: &Node, name: &str) -> Result<(Vec<String>, Vec<Heredoc>, String
         parse_heredoc(word).map_err(|error| SyntaxError::new(error.to_string()))
     };
     if heredoc(destination)?.is_some() {
-        return Err(SyntaxError::new(format!("{name} cannot accept a heredoc as a destination")));
+        return Err(SyntaxError::new(format!(
+            "{name} cannot accept a heredoc as a destination"
+        )));
     }
     let mut sources = Vec::new();
     let mut heredocs = Vec::new();
@@ -67,7 +76,10 @@ fn sources(node: &Node, name: &str) -> Result<(Vec<String>, Vec<Heredoc>, String
             None => sources.push(word.clone()),
             Some(opened) => {
                 let mut known = node.heredocs.iter().filter(|known| known.name == opened.name);
-                let mut found = known.next().cloned().ok_or_else(|| SyntaxError::new("unterminated heredoc"))?;
+                let mut found = known
+                    .next()
+                    .cloned()
+                    .ok_or_else(|| SyntaxError::new("unterminated heredoc"))?;
                 if found.chomp {
                     found.content = without_tabs(&found.content);
                 }
@@ -80,5 +92,8 @@ fn sources(node: &Node, name: &str) -> Result<(Vec<String>, Vec<Heredoc>, String
 
 /// A here-document of the form `<<-` without the tabs at the beginning of its lines.
 pub(crate) fn without_tabs(content: &str) -> String {
-    content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+    content
+        .split_inclusive('\n')
+        .map(|line| line.trim_start_matches('\t'))
+        .collect()
 }

@@ -30,7 +30,9 @@ impl Flags {
             };
             let Some((_, kind)) = known.iter().find(|(known, _)| *known == name) else {
                 let suggestion = nearest(name, known.iter().map(|(known, _)| *known));
-                let meant = suggestion.map(|name| format!(" (did you mean --{name}?)")).unwrap_or_default();
+                let meant = suggestion
+                    .map(|name| format!(" (did you mean --{name}?)"))
+                    .unwrap_or_default();
                 return Err(SyntaxError::new(format!("unknown flag: --{name}{meant}")));
             };
             let values = flags.values.entry(name.to_owned()).or_default();
@@ -41,7 +43,11 @@ impl Flags {
                 (FlagKind::Bool, None) => "true".to_owned(),
                 (FlagKind::Bool, Some(value)) => match value.to_lowercase().as_str() {
                     "true" | "false" => value.to_lowercase(),
-                    _ => return Err(SyntaxError::new(format!("expecting boolean value for flag {name}, not: {value}"))),
+                    _ => {
+                        return Err(SyntaxError::new(format!(
+                            "expecting boolean value for flag {name}, not: {value}"
+                        )));
+                    }
                 },
                 (_, Some(value)) => value.to_owned(),
                 (_, None) => return Err(SyntaxError::new(format!("missing a value on flag: {name}"))),

@@ -38,13 +38,32 @@ pub struct MountSpec {
 
 const TYPES: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 const FIELDS: [&str; 18] = [
-    "type", "from", "source", "src", "target", "dst", "destination", "readonly", "ro", "readwrite", "rw", "id", "sharing",
-    "required", "size", "mode", "uid", "gid",
+    "type",
+    "from",
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "id",
+    "sharing",
+    "required",
+    "size",
+    "mode",
+    "uid",
+    "gid",
 ];
 
 /// Parses one `--mount` value.
 pub fn parse_mount(text: &str) -> Result<MountSpec, SyntaxError> {
-    let mut mount = MountSpec { kind: "bind".into(), ..MountSpec::default() };
+    let mut mount = MountSpec {
+        kind: "bind".into(),
+        ..MountSpec::default()
+    };
     let mut seen = BTreeSet::new();
     for field in text.split(',') {
         let (key, value) = match field.split_once('=') {
@@ -76,7 +95,9 @@ pub fn parse_mount(text: &str) -> Result<MountSpec, SyntaxError> {
             _ => {}
         }
         let Some(value) = value else {
-            return Err(SyntaxError::new(format!("invalid field '{field}' must be a key=value pair")));
+            return Err(SyntaxError::new(format!(
+                "invalid field '{field}' must be a key=value pair"
+            )));
         };
         let number = |radix| {
             u32::from_str_radix(value, radix).map_err(|_| SyntaxError::new(format!("invalid value {value} for {key}")))
@@ -85,7 +106,9 @@ pub fn parse_mount(text: &str) -> Result<MountSpec, SyntaxError> {
             "type" => {
                 let kind = value.to_lowercase();
                 if !TYPES.contains(&kind.as_str()) {
-                    let meant = nearest(&kind, TYPES).map(|kind| format!(" (did you mean {kind}?)")).unwrap_or_default();
+                    let meant = nearest(&kind, TYPES)
+                        .map(|kind| format!(" (did you mean {kind}?)"))
+                        .unwrap_or_default();
                     return Err(SyntaxError::new(format!("unsupported mount type {value:?}{meant}")));
                 }
                 mount.kind = kind;
@@ -109,13 +132,18 @@ pub fn parse_mount(text: &str) -> Result<MountSpec, SyntaxError> {
             "gid" => mount.gid = Some(number(10)?),
             "env" => mount.env = Some(value.to_owned()),
             _ => {
-                let meant = nearest(&key, FIELDS).map(|field| format!(" (did you mean {field}?)")).unwrap_or_default();
+                let meant = nearest(&key, FIELDS)
+                    .map(|field| format!(" (did you mean {field}?)"))
+                    .unwrap_or_default();
                 return Err(SyntaxError::new(format!("unexpected key '{key}' in '{field}'{meant}")));
             }
         }
     }
     if mount.kind != "cache" && seen.contains("sharing") {
-        return Err(SyntaxError::new(format!("invalid cache sharing set for {} mount", mount.kind)));
+        return Err(SyntaxError::new(format!(
+            "invalid cache sharing set for {} mount",
+            mount.kind
+        )));
     }
     if mount.target.is_none() && !matches!(mount.kind.as_str(), "secret" | "ssh") {
         return Err(SyntaxError::new("mount must have a target"));

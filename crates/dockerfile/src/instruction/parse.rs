@@ -11,7 +11,11 @@ use crate::suggestion::nearest;
 /// The instruction of a node.
 pub fn parse_instruction(node: &Node) -> Result<Instruction, SyntaxError> {
     let kind = kind(node).map_err(|error| error.at(node.lines))?;
-    Ok(Instruction { kind, lines: node.lines, original: node.original.trim().to_owned() })
+    Ok(Instruction {
+        kind,
+        lines: node.lines,
+        original: node.original.trim().to_owned(),
+    })
 }
 
 /// The instruction that an image's ONBUILD trigger is.
@@ -22,7 +26,9 @@ pub fn parse_onbuild(text: &str) -> Result<Instruction, SyntaxError> {
             check_trigger(node)?;
             parse_instruction(node)
         }
-        _ => Err(SyntaxError::new(format!("an ONBUILD trigger is one instruction, not `{text}`"))),
+        _ => Err(SyntaxError::new(format!(
+            "an ONBUILD trigger is one instruction, not `{text}`"
+        ))),
     }
 }
 
@@ -35,7 +41,11 @@ fn kind(node: &Node) -> Result<Kind, SyntaxError> {
         _ => Err(SyntaxError::new(format!("{name} requires exactly one argument"))),
     };
     let at_least_one = || {
-        if arguments.is_empty() { Err(SyntaxError::new(format!("{name} requires at least one argument"))) } else { Ok(()) }
+        if arguments.is_empty() {
+            Err(SyntaxError::new(format!("{name} requires at least one argument")))
+        } else {
+            Ok(())
+        }
     };
     match name.as_str() {
         "FROM" => from(node).map(Kind::From),
@@ -48,7 +58,11 @@ fn kind(node: &Node) -> Result<Kind, SyntaxError> {
             at_least_one()?;
             no_flags()?;
             let pairs = key_values(arguments, &name)?;
-            Ok(if name == "ENV" { Kind::Env(pairs) } else { Kind::Label(pairs) })
+            Ok(if name == "ENV" {
+                Kind::Env(pairs)
+            } else {
+                Kind::Label(pairs)
+            })
         }
         "MAINTAINER" => {
             no_flags()?;
@@ -105,7 +119,9 @@ fn kind(node: &Node) -> Result<Kind, SyntaxError> {
         }
         "ONBUILD" => on_build(node).map(Kind::OnBuild),
         _ => {
-            let meant = nearest(&name, INSTRUCTIONS).map(|known| format!(" (did you mean {known}?)")).unwrap_or_default();
+            let meant = nearest(&name, INSTRUCTIONS)
+                .map(|known| format!(" (did you mean {known}?)"))
+                .unwrap_or_default();
             let error = SyntaxError::new(format!("unknown instruction: {}{meant}", node.keyword));
             Err(error)
         }
@@ -121,13 +137,20 @@ fn from(node: &Node) -> Result<From, SyntaxError> {
     };
     if let Some(name) = &name {
         let valid = name.starts_with(|first: char| first.is_ascii_lowercase())
-            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_.".contains(letter));
+            && name
+                .chars()
+                .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_.".contains(letter));
         if !valid {
-            let message = format!("invalid name for build stage: {name:?}, name can't start with a number or contain symbols");
+            let message =
+                format!("invalid name for build stage: {name:?}, name can't start with a number or contain symbols");
             return Err(SyntaxError::new(message));
         }
     }
-    Ok(From { base: base.clone(), name, platform: flags.text("platform") })
+    Ok(From {
+        base: base.clone(),
+        name,
+        platform: flags.text("platform"),
+    })
 }
 
 fn args(words: &[String]) -> Result<Vec<(String, Option<String>)>, SyntaxError> {
@@ -147,19 +170,31 @@ fn args(words: &[String]) -> Result<Vec<(String, Option<String>)>, SyntaxError> 
 fn key_values(words: &[String], name: &str) -> Result<Vec<KeyValue>, SyntaxError> {
     let pair = |words: &[String]| match words {
         [key, ..] if key.is_empty() => Err(SyntaxError::new(format!("{name} names can not be blank"))),
-        [key, value, separator] => Ok(KeyValue { key: key.clone(), value: value.clone(), legacy: separator.is_empty() }),
+        [key, value, separator] => Ok(KeyValue {
+            key: key.clone(),
+            value: value.clone(),
+            legacy: separator.is_empty(),
+        }),
         _ => Err(SyntaxError::new(format!("Bad input to {name}, too many arguments"))),
     };
     words.chunks(3).map(pair).collect()
 }
 
 fn command(node: &Node) -> CommandLine {
-    CommandLine { words: node.arguments.clone(), shell: !node.json }
+    CommandLine {
+        words: node.arguments.clone(),
+        shell: !node.json,
+    }
 }
 
 fn run(node: &Node) -> Result<Run, SyntaxError> {
     use FlagKind::{Repeated, Text};
-    let known = [("mount", Repeated), ("network", Text), ("security", Text), ("device", Repeated)];
+    let known = [
+        ("mount", Repeated),
+        ("network", Text),
+        ("security", Text),
+        ("device", Repeated),
+    ];
     let flags = Flags::parse(&node.flags, &known)?;
     if let Some(network) = flags.text("network")
         && !["default", "none", "host"].contains(&network.as_str())
@@ -187,7 +222,13 @@ fn run(node: &Node) -> Result<Run, SyntaxError> {
 
 fn health_check(node: &Node) -> Result<HealthCheck, SyntaxError> {
     use FlagKind::Text;
-    let known = [("interval", Text), ("timeout", Text), ("start-period", Text), ("start-interval", Text), ("retries", Text)];
+    let known = [
+        ("interval", Text),
+        ("timeout", Text),
+        ("start-period", Text),
+        ("start-interval", Text),
+        ("retries", Text),
+    ];
     let Some((kind, words)) = node.arguments.split_first() else {
         return Err(SyntaxError::new("HEALTHCHECK requires at least one argument"));
     };
@@ -197,13 +238,18 @@ fn health_check(node: &Node) -> Result<HealthCheck, SyntaxError> {
         "NONE" => return Err(SyntaxError::new("HEALTHCHECK NONE takes no arguments")),
         "CMD" if words.is_empty() => return Err(SyntaxError::new("Missing command after HEALTHCHECK CMD")),
         "CMD" => {}
-        _ => return Err(SyntaxError::new(format!("Unknown type {kind:?} in HEALTHCHECK (try CMD)"))),
+        _ => {
+            return Err(SyntaxError::new(format!(
+                "Unknown type {kind:?} in HEALTHCHECK (try CMD)"
+            )));
+        }
     }
     let time = |name: &str| -> Result<i64, SyntaxError> {
         let Some(text) = flags.text(name).filter(|text| !text.is_empty()) else {
             return Ok(0);
         };
-        let value = duration::parse(&text).ok_or_else(|| SyntaxError::new(format!("time: invalid duration {text:?}")))?;
+        let value =
+            duration::parse(&text).ok_or_else(|| SyntaxError::new(format!("time: invalid duration {text:?}")))?;
         if value != 0 && value < 1_000_000 {
             return Err(SyntaxError::new(format!("Interval {name:?} cannot be less than 1ms")));
         }
@@ -212,7 +258,9 @@ fn health_check(node: &Node) -> Result<HealthCheck, SyntaxError> {
     let retries = match flags.text("retries") {
         None => 0,
         Some(text) => {
-            let retries: i64 = text.parse().map_err(|_| SyntaxError::new(format!("invalid value for --retries: {text:?}")))?;
+            let retries: i64 = text
+                .parse()
+                .map_err(|_| SyntaxError::new(format!("invalid value for --retries: {text:?}")))?;
             if retries < 0 {
                 return Err(SyntaxError::new(format!("--retries cannot be negative ({retries})")));
             }
@@ -220,7 +268,10 @@ fn health_check(node: &Node) -> Result<HealthCheck, SyntaxError> {
         }
     };
     Ok(HealthCheck {
-        command: Some(CommandLine { words: words.to_vec(), shell: !node.json }),
+        command: Some(CommandLine {
+            words: words.to_vec(),
+            shell: !node.json,
+        }),
         interval: time("interval")?,
         timeout: time("timeout")?,
         start_period: time("start-period")?,
@@ -238,7 +289,11 @@ fn on_build(node: &Node) -> Result<String, SyntaxError> {
     kind(child)?;
     let rest = node.original.trim_start();
     let text = rest[node.keyword.len().min(rest.len())..].trim().to_owned();
-    let bodies: String = node.heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.content, heredoc.name)).collect();
+    let bodies: String = node
+        .heredocs
+        .iter()
+        .map(|heredoc| format!("\n{}{}", heredoc.content, heredoc.name))
+        .collect();
     Ok(text + &bodies)
 }
 
@@ -249,4 +304,3 @@ fn check_trigger(node: &Node) -> Result<(), SyntaxError> {
         _ => Ok(()),
     }
 }
-

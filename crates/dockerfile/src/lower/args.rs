@@ -10,7 +10,16 @@ use crate::lower::{Env, Lowerer, automatic_args, set};
 
 /// Arguments that need no declaration and are part of neither key nor history.
 pub(super) const PROXIES: [&str; 10] = [
-    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
 ];
 
 /// What can be used in FROM, and what a stage's ARG without a default takes.
@@ -24,7 +33,11 @@ pub(super) struct GlobalArgs {
 
 impl GlobalArgs {
     pub(super) fn value(&self, name: &str) -> Option<String> {
-        let declared = self.declared.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let declared = self
+            .declared
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone());
         declared.or_else(|| self.automatic.get(name).cloned())
     }
 }
@@ -39,14 +52,22 @@ impl Lowerer<'_> {
                 value.clone_from(given);
             }
         }
-        let mut args = GlobalArgs { declared: Env::new(), automatic };
+        let mut args = GlobalArgs {
+            declared: Env::new(),
+            automatic,
+        };
         for (name, default, lines) in &self.dockerfile.global_args {
             let given = self.request.build_args.get(name).cloned();
             let value = match (given, default) {
                 (Some(given), _) => Some(given),
                 (None, Some(default)) => {
-                    let expanded = Expander::new(self.dockerfile.escape.character()).expand(default, &|name: &str| args.value(name));
-                    Some(expanded.map_err(|error| SyntaxError::new(error.to_string()).at(*lines))?.text)
+                    let expanded = Expander::new(self.dockerfile.escape.character())
+                        .expand(default, &|name: &str| args.value(name));
+                    Some(
+                        expanded
+                            .map_err(|error| SyntaxError::new(error.to_string()).at(*lines))?
+                            .text,
+                    )
                 }
                 (None, None) => args.automatic.get(name).cloned(),
             };

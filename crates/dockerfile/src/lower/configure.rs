@@ -114,9 +114,13 @@ impl Lowerer<'_> {
     /// Declares an argument of the stage. Gives it as history shows it.
     fn declare(&self, builder: &mut Builder, name: &str, default: Option<&str>) -> Result<String, SyntaxError> {
         let name = builder.expanded(self.expander(), name)?.text;
-        let default = default.map(|default| builder.expanded(self.expander(), default).map(|expanded| expanded.text)).transpose()?;
+        let default = default
+            .map(|default| builder.expanded(self.expander(), default).map(|expanded| expanded.text))
+            .transpose()?;
         let given = self.request.build_args.get(&name).cloned();
-        let value = given.or_else(|| default.clone()).or_else(|| builder.globals.value(&name));
+        let value = given
+            .or_else(|| default.clone())
+            .or_else(|| builder.globals.value(&name));
         let shown = match &value {
             Some(value) => format!("{name}={value}"),
             None => name.clone(),
@@ -133,18 +137,36 @@ impl Lowerer<'_> {
     fn expose(&self, builder: &mut Builder, ports: &[String]) -> Result<String, SyntaxError> {
         let mut all = Vec::new();
         for port in ports {
-            for word in builder.expanded(Expander { skip_quotes: false, ..self.expander() }, port)?.words {
+            for word in builder
+                .expanded(
+                    Expander {
+                        skip_quotes: false,
+                        ..self.expander()
+                    },
+                    port,
+                )?
+                .words
+            {
                 all.extend(parse_port(&word).map_err(|error| SyntaxError::new(error.to_string()))?);
             }
         }
         all.sort();
         all.dedup();
-        builder.config.config.exposed_ports.extend(all.iter().map(|port| (port.clone(), Empty {})));
+        builder
+            .config
+            .config
+            .exposed_ports
+            .extend(all.iter().map(|port| (port.clone(), Empty {})));
         Ok(format!("EXPOSE [{}]", all.join(" ")))
     }
 
     /// WORKDIR: the directory is made, as a layer.
-    pub(super) fn workdir(&mut self, builder: &mut Builder, path: &str, instruction: &Instruction) -> Result<(), SyntaxError> {
+    pub(super) fn workdir(
+        &mut self,
+        builder: &mut Builder,
+        path: &str,
+        instruction: &Instruction,
+    ) -> Result<(), SyntaxError> {
         let written = builder.expanded(self.expander(), path)?.text;
         let directory = workdir(&workdir_of(builder), &written);
         builder.config.config.working_dir.clone_from(&directory);
@@ -152,18 +174,31 @@ impl Lowerer<'_> {
             history::add(&mut builder.config, "WORKDIR /".into(), false, self.request.time);
             return Ok(());
         }
-        let action = FileAction::MakeDirectory { path: directory.clone(), mode: 0o755, owner: None };
+        let action = FileAction::MakeDirectory {
+            path: directory.clone(),
+            mode: 0o755,
+            owner: None,
+        };
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
         let inputs = vec![builder.vertex.clone()];
         builder.vertex = self.graph.add(Op::File(FileOp { actions: vec![action] }), inputs, meta);
-        history::add(&mut builder.config, format!("WORKDIR {directory}"), true, self.request.time);
+        history::add(
+            &mut builder.config,
+            format!("WORKDIR {directory}"),
+            true,
+            self.request.time,
+        );
         Ok(())
     }
 }
 
 /// A path against the working directory: absolute and cleaned.
 pub fn workdir(current: &str, path: &str) -> String {
-    let joined = if path.starts_with('/') { path.to_owned() } else { format!("/{current}/{path}") };
+    let joined = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{current}/{path}")
+    };
     path_pattern::clean(&joined)
 }
 
@@ -174,7 +209,10 @@ fn command_words(builder: &Builder, command: &CommandLine) -> Vec<String> {
     if command.words.is_empty() {
         return Vec::new();
     }
-    shell_of(builder).into_iter().chain(command.words.iter().cloned()).collect()
+    shell_of(builder)
+        .into_iter()
+        .chain(command.words.iter().cloned())
+        .collect()
 }
 
 fn health_check(builder: &mut Builder, check: &HealthCheck) -> String {
@@ -182,7 +220,9 @@ fn health_check(builder: &mut Builder, check: &HealthCheck) -> String {
         None => vec!["NONE".to_owned()],
         Some(command) => {
             let kind = if command.shell { "CMD-SHELL" } else { "CMD" };
-            std::iter::once(kind.to_owned()).chain(command.words.iter().cloned()).collect()
+            std::iter::once(kind.to_owned())
+                .chain(command.words.iter().cloned())
+                .collect()
         }
     };
     let shown = format!(
@@ -207,8 +247,9 @@ fn health_check(builder: &mut Builder, check: &HealthCheck) -> String {
 
 /// Names of signals, without `SIG`.
 const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD",
-    "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
 ];
 
 fn check_signal(signal: &str) -> Result<(), SyntaxError> {

@@ -12,26 +12,46 @@ use crate::path_pattern;
 
 impl Lowerer<'_> {
     /// False: an image that it copies from is not resolved yet.
-    pub(super) fn copy(&mut self, builder: &mut Builder, copy: &Copy, instruction: &Instruction) -> Result<bool, SyntaxError> {
+    pub(super) fn copy(
+        &mut self,
+        builder: &mut Builder,
+        copy: &Copy,
+        instruction: &Instruction,
+    ) -> Result<bool, SyntaxError> {
         let expander = self.expander();
         let text = |builder: &Builder, text: &String| builder.expanded(expander, text).map(|expanded| expanded.text);
-        let option = |builder: &Builder, value: &Option<String>| value.as_ref().map(|value| text(builder, value)).transpose();
-        let sources: Vec<String> = copy.sources.iter().map(|source| text(builder, source)).collect::<Result<_, _>>()?;
+        let option =
+            |builder: &Builder, value: &Option<String>| value.as_ref().map(|value| text(builder, value)).transpose();
+        let sources: Vec<String> = copy
+            .sources
+            .iter()
+            .map(|source| text(builder, source))
+            .collect::<Result<_, _>>()?;
         let written_destination = text(builder, &copy.destination)?;
         let destination = destination(&workdir_of(builder), &written_destination);
         let chown = option(builder, &copy.chown)?;
         let chmod = option(builder, &copy.chmod)?;
-        let exclude: Vec<String> = copy.exclude.iter().map(|pattern| text(builder, pattern)).collect::<Result<_, _>>()?;
+        let exclude: Vec<String> = copy
+            .exclude
+            .iter()
+            .map(|pattern| text(builder, pattern))
+            .collect::<Result<_, _>>()?;
         if let Some(mode) = &chmod {
             check_mode(mode)?;
         }
         let several = sources.len() + copy.heredocs.len() > 1;
         if several && !destination.ends_with('/') && !written_destination.ends_with("/.") {
             let name = if copy.add { "ADD" } else { "COPY" };
-            let message = format!("When using {name} with more than one source file, the destination must be a directory and end with a /");
+            let message = format!(
+                "When using {name} with more than one source file, the destination must be a directory and end with a /"
+            );
             return Err(SyntaxError::new(message));
         }
-        let base = if copy.link { self.scratch() } else { builder.vertex.clone() };
+        let base = if copy.link {
+            self.scratch()
+        } else {
+            builder.vertex.clone()
+        };
         let mut inputs = vec![base];
         let mut actions = Vec::new();
         let owner = chown.clone().map(|text| Owner { text });
@@ -44,7 +64,8 @@ impl Lowerer<'_> {
             let vertex = if remote {
                 let checksum = option(builder, &copy.checksum)?;
                 let checksum = checksum.map(|text| text.parse()).transpose();
-                let checksum = checksum.map_err(|error| SyntaxError::new(format!("failed to parse checksum: {error}")))?;
+                let checksum =
+                    checksum.map_err(|error| SyntaxError::new(format!("failed to parse checksum: {error}")))?;
                 self.http(source, checksum)
             } else {
                 if copy.checksum.is_some() {
@@ -56,7 +77,11 @@ impl Lowerer<'_> {
                 }
             };
             let input = position(&mut inputs, vertex);
-            let (path, written) = if remote { (file_name(source), source.clone()) } else { (relative(source), source.clone()) };
+            let (path, written) = if remote {
+                (file_name(source), source.clone())
+            } else {
+                (relative(source), source.clone())
+            };
             let default_mode = (remote && chmod.is_none() && copy.unpack != Some(true)).then(|| "0600".to_owned());
             actions.push(FileAction::Copy(CopyAction {
                 input,
@@ -76,7 +101,11 @@ impl Lowerer<'_> {
         }
         for heredoc in &copy.heredocs {
             let content = if heredoc.expand {
-                let expander = Expander { raw_quotes: true, skip_quotes: true, ..expander };
+                let expander = Expander {
+                    raw_quotes: true,
+                    skip_quotes: true,
+                    ..expander
+                };
                 builder.expanded(expander, &heredoc.content)?.text
             } else {
                 heredoc.content.clone()
@@ -92,7 +121,14 @@ impl Lowerer<'_> {
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
         let copied = self.graph.add(Op::File(FileOp { actions }), inputs, meta.clone());
         builder.vertex = if copy.link {
-            self.graph.add(Op::Merge, vec![builder.vertex.clone(), copied], VertexMeta { name: format!("link {}", meta.name), ..meta })
+            self.graph.add(
+                Op::Merge,
+                vec![builder.vertex.clone(), copied],
+                VertexMeta {
+                    name: format!("link {}", meta.name),
+                    ..meta
+                },
+            )
         } else {
             copied
         };
@@ -104,20 +140,36 @@ impl Lowerer<'_> {
     fn source(&mut self, builder: &Builder, copy: &Copy, instruction: &Instruction) -> Result<FileOrigin, SyntaxError> {
         match &copy.from {
             None => Ok(FileOrigin::Vertex(self.local("context", self.request.ignore.clone()))),
-            Some(name) => {
-                let name = builder.expanded(self.expander(), name)?.text;
-                self.origin(builder, &name, instruction.lines, &instruction.original)
+            Some(name) if name.contains('$') => {
+                let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround";
+                Err(SyntaxError::new(message))
             }
+            Some(name) => self.origin(builder, name, instruction.lines, &instruction.original),
         }
     }
 
     pub(super) fn scratch(&mut self) -> VertexId {
-        self.graph.add(Op::Scratch, vec![], VertexMeta { name: "FROM scratch".into(), ..VertexMeta::default() })
+        self.graph.add(
+            Op::Scratch,
+            vec![],
+            VertexMeta {
+                name: "FROM scratch".into(),
+                ..VertexMeta::default()
+            },
+        )
     }
 
     pub(super) fn http(&mut self, url: &str, checksum: Option<kiln_oci::Digest>) -> VertexId {
-        let source = HttpSource { url: url.to_owned(), checksum, filename: file_name(url) };
-        let meta = VertexMeta { name: url.to_owned(), slot: format!("http {url}"), ..VertexMeta::default() };
+        let source = HttpSource {
+            url: url.to_owned(),
+            checksum,
+            filename: file_name(url),
+        };
+        let meta = VertexMeta {
+            name: url.to_owned(),
+            slot: format!("http {url}"),
+            ..VertexMeta::default()
+        };
         self.graph.add(Op::Http(source), vec![], meta)
     }
 }
@@ -136,15 +188,21 @@ fn destination(directory: &str, written: &str) -> String {
     let path = workdir(directory, written);
     let last = written.rsplit('/').next().unwrap_or_default();
     let is_directory = written.is_empty() || last.is_empty() || last == "." || last == "..";
-    if is_directory && !path.ends_with('/') { format!("{path}/") } else { path }
+    if is_directory && !path.ends_with('/') {
+        format!("{path}/")
+    } else {
+        path
+    }
 }
 
 /// A source as a path relative to its root.
 fn relative(source: &str) -> String {
-    if source.contains("/./") || source.starts_with("./") && source.contains("/./") {
+    if source.contains("/./") {
         return source.trim_start_matches('/').to_owned();
     }
-    path_pattern::clean(&format!("/{source}")).trim_start_matches('/').to_owned()
+    path_pattern::clean(&format!("/{source}"))
+        .trim_start_matches('/')
+        .to_owned()
 }
 
 /// The name that a URL's file has.
@@ -166,14 +224,22 @@ fn is_git(source: &str) -> bool {
 
 /// Octal modes are checked before anything runs.
 fn check_mode(mode: &str) -> Result<(), SyntaxError> {
-    let invalid = || SyntaxError::new(format!("invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"));
+    let invalid = || {
+        SyntaxError::new(format!(
+            "invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777"
+        ))
+    };
     if mode.starts_with(|first: char| first.is_ascii_digit()) {
         return match u32::from_str_radix(mode, 8) {
             Ok(bits) if bits <= 0o7777 => Ok(()),
             _ => Err(invalid()),
         };
     }
-    if mode.contains(['+', '-', '=']) { Ok(()) } else { Err(invalid()) }
+    if mode.contains(['+', '-', '=']) {
+        Ok(())
+    } else {
+        Err(invalid())
+    }
 }
 
 fn created_by(copy: &Copy, sources: &[String], chown: Option<&str>, chmod: Option<&str>, destination: &str) -> String {
@@ -193,7 +259,11 @@ fn created_by(copy: &Copy, sources: &[String], chown: Option<&str>, chmod: Optio
     for pattern in &copy.exclude {
         text.push_str(&format!(" --exclude={pattern}"));
     }
-    for source in sources.iter().cloned().chain(copy.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.name))) {
+    for source in sources
+        .iter()
+        .cloned()
+        .chain(copy.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.name)))
+    {
         text.push(' ');
         text.push_str(&source);
     }

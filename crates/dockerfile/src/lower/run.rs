@@ -11,7 +11,12 @@ use crate::lower::{Env, Lowerer, history};
 
 impl Lowerer<'_> {
     /// False: an image that it mounts is not resolved yet.
-    pub(super) fn run(&mut self, builder: &mut Builder, run: &Run, instruction: &Instruction) -> Result<bool, SyntaxError> {
+    pub(super) fn run(
+        &mut self,
+        builder: &mut Builder,
+        run: &Run,
+        instruction: &Instruction,
+    ) -> Result<bool, SyntaxError> {
         if !run.devices.is_empty() {
             let error = SyntaxError::new("RUN --device is not supported yet");
             return Err(error.hint("steps see only the usual devices of a container"));
@@ -29,7 +34,11 @@ impl Lowerer<'_> {
         }
         for (vertex, target) in heredoc_mounts {
             inputs.push(vertex);
-            let kind = MountKind::Bind { input: inputs.len() - 1, source: "script".into(), writable: false };
+            let kind = MountKind::Bind {
+                input: inputs.len() - 1,
+                source: "script".into(),
+                writable: false,
+            };
             mounts.push(Mount { target, kind });
         }
         let network = self.network(builder, run)?;
@@ -59,7 +68,11 @@ impl Lowerer<'_> {
 
     /// The words of the command, the same as history shows them, and the here-documents that are files.
     #[expect(clippy::type_complexity, reason = "three results of one reading")]
-    fn command(&mut self, builder: &Builder, run: &Run) -> Result<(Vec<String>, Vec<String>, Vec<(VertexId, String)>), SyntaxError> {
+    fn command(
+        &mut self,
+        builder: &Builder,
+        run: &Run,
+    ) -> Result<(Vec<String>, Vec<String>, Vec<(VertexId, String)>), SyntaxError> {
         if !run.command.shell {
             return Ok((run.command.words.clone(), run.command.words.clone(), Vec::new()));
         }
@@ -70,7 +83,11 @@ impl Lowerer<'_> {
             let full = with_documents(&text, &run.heredocs);
             return Ok((shelled(full.clone()), shelled(full), Vec::new()));
         };
-        let only_document = text.trim().trim_start_matches(|letter: char| letter.is_ascii_digit()).starts_with("<<") && !text.trim().contains(char::is_whitespace);
+        let only_document = text
+            .trim()
+            .trim_start_matches(|letter: char| letter.is_ascii_digit())
+            .starts_with("<<")
+            && !text.trim().contains(char::is_whitespace);
         if !only_document {
             let full = with_documents(&text, &run.heredocs);
             return Ok((shelled(full.clone()), shelled(full), Vec::new()));
@@ -86,7 +103,10 @@ impl Lowerer<'_> {
 
     /// A here-document as an executable file.
     fn script(&mut self, heredoc: &Heredoc) -> VertexId {
-        let meta = || kiln_graph::VertexMeta { name: format!("script {}", heredoc.name), ..kiln_graph::VertexMeta::default() };
+        let meta = || kiln_graph::VertexMeta {
+            name: format!("script {}", heredoc.name),
+            ..kiln_graph::VertexMeta::default()
+        };
         let scratch = self.graph.add(Op::Scratch, vec![], meta());
         let action = kiln_graph::FileAction::MakeFile {
             destination: "/script".into(),
@@ -95,7 +115,11 @@ impl Lowerer<'_> {
             chmod: Some("0755".into()),
             owner: None,
         };
-        self.graph.add(Op::File(kiln_graph::FileOp { actions: vec![action] }), vec![scratch], meta())
+        self.graph.add(
+            Op::File(kiln_graph::FileOp { actions: vec![action] }),
+            vec![scratch],
+            meta(),
+        )
     }
 
     fn mount(
@@ -122,7 +146,11 @@ impl Lowerer<'_> {
         let kind = match spec.kind.as_str() {
             "bind" => {
                 let Some(input) = input(self)? else { return Ok(None) };
-                MountKind::Bind { input, source: source(), writable: spec.read_only == Some(false) }
+                MountKind::Bind {
+                    input,
+                    source: source(),
+                    writable: spec.read_only == Some(false),
+                }
             }
             "cache" => {
                 let from = match &spec.from {
@@ -151,7 +179,10 @@ impl Lowerer<'_> {
             "tmpfs" => MountKind::Tmpfs { size: spec.size },
             "secret" => {
                 let id = spec.id.clone().or_else(|| spec.source.clone()).or_else(|| {
-                    spec.target.as_deref().and_then(|target| target.rsplit('/').next()).map(str::to_owned)
+                    spec.target
+                        .as_deref()
+                        .and_then(|target| target.rsplit('/').next())
+                        .map(str::to_owned)
                 });
                 let id = id.ok_or_else(|| SyntaxError::new("one of source, target required"))?;
                 let target = match (&spec.target, &spec.env) {
@@ -159,16 +190,39 @@ impl Lowerer<'_> {
                     (None, Some(_)) => String::new(),
                     (None, None) => format!("/run/secrets/{}", id.rsplit('/').next().unwrap_or(&id)),
                 };
-                let kind = MountKind::Secret { id, required: spec.required, mode: mode.unwrap_or(0o400), uid, gid, env: spec.env.clone() };
+                let kind = MountKind::Secret {
+                    id,
+                    required: spec.required,
+                    mode: mode.unwrap_or(0o400),
+                    uid,
+                    gid,
+                    env: spec.env.clone(),
+                };
                 return Ok(Some(Mount { target, kind }));
             }
             _ => {
-                let target = spec.target.as_deref().map(absolute).unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_owned());
+                let target = spec
+                    .target
+                    .as_deref()
+                    .map(absolute)
+                    .unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_owned());
                 let id = spec.id.clone().unwrap_or_else(|| "default".into());
-                return Ok(Some(Mount { target, kind: MountKind::Ssh { id, required: spec.required, mode: mode.unwrap_or(0o600), uid, gid } }));
+                return Ok(Some(Mount {
+                    target,
+                    kind: MountKind::Ssh {
+                        id,
+                        required: spec.required,
+                        mode: mode.unwrap_or(0o600),
+                        uid,
+                        gid,
+                    },
+                }));
             }
         };
-        Ok(Some(Mount { target: absolute(spec.target.as_deref().unwrap_or_default()), kind }))
+        Ok(Some(Mount {
+            target: absolute(spec.target.as_deref().unwrap_or_default()),
+            kind,
+        }))
     }
 
     fn network(&self, builder: &Builder, run: &Run) -> Result<NetworkMode, SyntaxError> {
@@ -187,7 +241,8 @@ impl Lowerer<'_> {
     fn security(&self, run: &Run) -> Result<SecurityMode, SyntaxError> {
         match run.security.as_deref() {
             Some("insecure") if !self.request.allow_insecure => {
-                Err(SyntaxError::new("security.insecure is not allowed").hint("allow it with `--allow security.insecure`"))
+                Err(SyntaxError::new("security.insecure is not allowed")
+                    .hint("allow it with `--allow security.insecure`"))
             }
             Some("insecure") => Ok(SecurityMode::Insecure),
             _ => Ok(SecurityMode::Sandbox),
@@ -216,7 +271,9 @@ pub(super) fn workdir_of(builder: &Builder) -> String {
 }
 
 fn with_documents(text: &str, heredocs: &[Heredoc]) -> String {
-    heredocs.iter().fold(text.to_owned(), |full, heredoc| format!("{full}\n{}{}", heredoc.content, heredoc.name))
+    heredocs.iter().fold(text.to_owned(), |full, heredoc| {
+        format!("{full}\n{}{}", heredoc.content, heredoc.name)
+    })
 }
 
 /// The declared arguments stand before the command: their number, then each with its value.
@@ -224,8 +281,15 @@ fn with_args(builder: &Builder, words: &[String]) -> String {
     let env = builder.config_env();
     let mut shown: Env = Env::new();
     for (name, value) in &builder.args {
-        let overridden = env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        super::set(&mut shown, name, &overridden.or_else(|| value.clone()).unwrap_or_default());
+        let overridden = env
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone());
+        super::set(
+            &mut shown,
+            name,
+            &overridden.or_else(|| value.clone()).unwrap_or_default(),
+        );
     }
     let mut all = Vec::new();
     if !shown.is_empty() {

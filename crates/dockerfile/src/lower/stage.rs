@@ -74,10 +74,12 @@ impl Lowerer<'_> {
         let stage = &self.dockerfile.stages[number];
         let globals = self.global_args(target)?;
         let expand = |text: &str, what: &str| -> Result<String, SyntaxError> {
-            let expanded = Expander::new(self.dockerfile.escape.character()).expand(text, &|name: &str| globals.value(name));
+            let expanded =
+                Expander::new(self.dockerfile.escape.character()).expand(text, &|name: &str| globals.value(name));
             let text_of = expanded.map_err(|error| SyntaxError::new(error.to_string()))?.text;
             if text_of.is_empty() && what == "base name" {
-                return Err(SyntaxError::new(format!("base name ({text}) should not be blank")).hint("give the argument a default before FROM"));
+                return Err(SyntaxError::new(format!("base name ({text}) should not be blank"))
+                    .hint("give the argument a default before FROM"));
             }
             Ok(text_of)
         };
@@ -98,10 +100,22 @@ impl Lowerer<'_> {
         let ignore_cache = match &self.request.no_cache {
             NoCache::No => false,
             NoCache::All => true,
-            NoCache::Stages(stages) => name.as_ref().is_some_and(|name| stages.contains(name)) || stages.contains(&number.to_string()),
+            NoCache::Stages(stages) => {
+                name.as_ref().is_some_and(|name| stages.contains(name)) || stages.contains(&number.to_string())
+            }
         };
-        let triggers = if from_image { std::mem::take(&mut config.config.on_build) } else { Vec::new() };
-        let count = 1 + stage.instructions.iter().filter(|instruction| makes_vertex(&instruction.kind)).count() + triggers.len();
+        let triggers = if from_image {
+            std::mem::take(&mut config.config.on_build)
+        } else {
+            Vec::new()
+        };
+        let count = 1
+            + stage
+                .instructions
+                .iter()
+                .filter(|instruction| makes_vertex(&instruction.kind))
+                .count()
+            + triggers.len();
         let mut builder = Builder {
             number,
             target_platform: target.clone(),
@@ -116,19 +130,26 @@ impl Lowerer<'_> {
             lines: stage.lines,
         };
         for trigger in triggers {
-            let mut instruction = parse_onbuild(&trigger).map_err(|error| SyntaxError::new(format!("ONBUILD trigger `{trigger}` of the base image: {error}")))?;
+            let mut instruction = parse_onbuild(&trigger)
+                .map_err(|error| SyntaxError::new(format!("ONBUILD trigger `{trigger}` of the base image: {error}")))?;
             instruction.lines = stage.lines;
             if !self.instruction(&mut builder, &instruction)? {
                 return Ok(None);
             }
         }
         for instruction in &stage.instructions {
-            let done = self.instruction(&mut builder, instruction).map_err(|error| error.at(instruction.lines))?;
+            let done = self
+                .instruction(&mut builder, instruction)
+                .map_err(|error| error.at(instruction.lines))?;
             if !done {
                 return Ok(None);
             }
         }
-        Ok(Some(Lowered { vertex: builder.vertex, config: builder.config, platform: builder.platform }))
+        Ok(Some(Lowered {
+            vertex: builder.vertex,
+            config: builder.config,
+            platform: builder.platform,
+        }))
     }
 
     /// The root that a stage begins with: a named context, an earlier stage, nothing, or an image. Whether it is
@@ -143,10 +164,20 @@ impl Lowerer<'_> {
         let stage = &self.dockerfile.stages[number];
         if let Some(context) = self.context(base, &platform).cloned() {
             return match context {
-                NamedContext::Image(reference) => self.image(&reference, &ImageOrigin::Registry, &platform, stage.lines, &stage.original),
-                NamedContext::Layout { path, reference } => {
-                    self.image(&reference, &ImageOrigin::Layout(path), &platform, stage.lines, &stage.original)
-                }
+                NamedContext::Image(reference) => self.image(
+                    &reference,
+                    &ImageOrigin::Registry,
+                    &platform,
+                    stage.lines,
+                    &stage.original,
+                ),
+                NamedContext::Layout { path, reference } => self.image(
+                    &reference,
+                    &ImageOrigin::Layout(path),
+                    &platform,
+                    stage.lines,
+                    &stage.original,
+                ),
                 NamedContext::Local { .. } | NamedContext::Http(_) | NamedContext::Git(_) => {
                     // Files alone: an image without a configuration.
                     let vertex = self.context_root(base, &context, &platform)?;
@@ -154,20 +185,36 @@ impl Lowerer<'_> {
                 }
             };
         }
-        if let Some(earlier) = self.dockerfile.stage(base, number).filter(|_| base.parse::<usize>().is_err()) {
+        if let Some(earlier) = self
+            .dockerfile
+            .stage(base, number)
+            .filter(|_| base.parse::<usize>().is_err())
+        {
             return Ok(self.stage(earlier, target)?.map(|lowered| {
                 let on_build = lowered.config.config.on_build.is_empty();
                 (lowered.vertex, lowered.config, !on_build, lowered.platform)
             }));
         }
         if base == "scratch" {
-            let vertex = self.graph.add(Op::Scratch, vec![], VertexMeta { name: "FROM scratch".into(), ..VertexMeta::default() });
+            let vertex = self.graph.add(
+                Op::Scratch,
+                vec![],
+                VertexMeta {
+                    name: "FROM scratch".into(),
+                    ..VertexMeta::default()
+                },
+            );
             return Ok(Some((vertex, empty_config(&platform), false, platform)));
         }
-        let reference = Reference::parse_normalized(base).map_err(|error| {
-            SyntaxError::new(format!("failed to parse stage name {base:?}: {error}"))
-        })?;
-        self.image(&reference.tagged_latest(), &ImageOrigin::Registry, &platform, stage.lines, &stage.original)
+        let reference = Reference::parse_normalized(base)
+            .map_err(|error| SyntaxError::new(format!("failed to parse stage name {base:?}: {error}")))?;
+        self.image(
+            &reference.tagged_latest(),
+            &ImageOrigin::Registry,
+            &platform,
+            stage.lines,
+            &stage.original,
+        )
     }
 
     fn image(
@@ -214,19 +261,41 @@ impl Lowerer<'_> {
     /// The named context of a name: for the platform alone, or for all.
     pub(super) fn context(&self, name: &str, platform: &Platform) -> Option<&NamedContext> {
         let contexts = &self.request.contexts;
-        let find = |name: &str| contexts.get(&format!("{name}::{platform}")).or_else(|| contexts.get(name));
+        let find = |name: &str| {
+            contexts
+                .get(&format!("{name}::{platform}"))
+                .or_else(|| contexts.get(name))
+        };
         let lower = name.to_lowercase();
-        let full = || Reference::parse_normalized(name).ok().map(|reference| reference.tagged_latest());
+        let full = || {
+            Reference::parse_normalized(name)
+                .ok()
+                .map(|reference| reference.tagged_latest())
+        };
         find(&lower).or_else(|| {
             let wanted = full()?;
-            let same = |key: &String| Reference::parse_normalized(key).is_ok_and(|reference| reference.tagged_latest() == wanted);
+            let same = |key: &String| {
+                Reference::parse_normalized(key).is_ok_and(|reference| reference.tagged_latest() == wanted)
+            };
             contexts.iter().find(|(key, _)| same(key)).map(|(_, context)| context)
         })
     }
 
-    fn context_root(&mut self, name: &str, context: &NamedContext, platform: &Platform) -> Result<VertexId, SyntaxError> {
+    fn context_root(
+        &mut self,
+        name: &str,
+        context: &NamedContext,
+        platform: &Platform,
+    ) -> Result<VertexId, SyntaxError> {
         let files = self.files_of_context(name, context, platform)?;
-        let scratch = self.graph.add(Op::Scratch, vec![], VertexMeta { name: "FROM scratch".into(), ..VertexMeta::default() });
+        let scratch = self.graph.add(
+            Op::Scratch,
+            vec![],
+            VertexMeta {
+                name: "FROM scratch".into(),
+                ..VertexMeta::default()
+            },
+        );
         let action = kiln_graph::FileAction::Copy(kiln_graph::CopyAction {
             input: 1,
             source: String::new(),
@@ -242,16 +311,32 @@ impl Lowerer<'_> {
             follow_links: true,
             written: name.to_owned(),
         });
-        let meta = VertexMeta { name: format!("FROM {name}"), slot: format!("context {name}"), ..VertexMeta::default() };
-        Ok(self.graph.add(Op::File(kiln_graph::FileOp { actions: vec![action] }), vec![scratch, files], meta))
+        let meta = VertexMeta {
+            name: format!("FROM {name}"),
+            slot: format!("context {name}"),
+            ..VertexMeta::default()
+        };
+        Ok(self.graph.add(
+            Op::File(kiln_graph::FileOp { actions: vec![action] }),
+            vec![scratch, files],
+            meta,
+        ))
     }
 
-    fn files_of_context(&mut self, name: &str, context: &NamedContext, platform: &Platform) -> Result<VertexId, SyntaxError> {
+    fn files_of_context(
+        &mut self,
+        name: &str,
+        context: &NamedContext,
+        platform: &Platform,
+    ) -> Result<VertexId, SyntaxError> {
         match context {
             NamedContext::Local { ignore } => Ok(self.local(name, ignore.clone())),
             NamedContext::Http(url) => Ok(self.http(url, None)),
             NamedContext::Git(git) => {
-                let meta = VertexMeta { name: format!("git {}", git.remote), ..VertexMeta::default() };
+                let meta = VertexMeta {
+                    name: format!("git {}", git.remote),
+                    ..VertexMeta::default()
+                };
                 Ok(self.graph.add(Op::Git(git.clone()), vec![], meta))
             }
             NamedContext::Image(_) | NamedContext::Layout { .. } => {
@@ -261,17 +346,37 @@ impl Lowerer<'_> {
     }
 
     pub(super) fn local(&mut self, name: &str, ignore: Vec<String>) -> VertexId {
-        let meta = VertexMeta { name: format!("context {name}"), ..VertexMeta::default() };
-        self.graph.add(Op::Local(LocalSource { name: name.to_owned(), ignore }), vec![], meta)
+        let meta = VertexMeta {
+            name: format!("context {name}"),
+            ..VertexMeta::default()
+        };
+        self.graph.add(
+            Op::Local(LocalSource {
+                name: name.to_owned(),
+                ignore,
+            }),
+            vec![],
+            meta,
+        )
     }
 
     /// What `--from` names: an earlier stage, a named context, or an image.
-    pub(super) fn origin(&mut self, builder: &Builder, name: &str, lines: Lines, text: &str) -> Result<FileOrigin, SyntaxError> {
+    pub(super) fn origin(
+        &mut self,
+        builder: &Builder,
+        name: &str,
+        lines: Lines,
+        text: &str,
+    ) -> Result<FileOrigin, SyntaxError> {
         let platform = builder.platform.clone();
         if let Some(context) = self.context(name, &platform).cloned() {
             let image = match &context {
-                NamedContext::Image(reference) => self.image(reference, &ImageOrigin::Registry, &platform, lines, text)?,
-                NamedContext::Layout { path, reference } => self.image(reference, &ImageOrigin::Layout(path.clone()), &platform, lines, text)?,
+                NamedContext::Image(reference) => {
+                    self.image(reference, &ImageOrigin::Registry, &platform, lines, text)?
+                }
+                NamedContext::Layout { path, reference } => {
+                    self.image(reference, &ImageOrigin::Layout(path.clone()), &platform, lines, text)?
+                }
                 files => return self.files_of_context(name, files, &platform).map(FileOrigin::Vertex),
             };
             return Ok(image.map_or(FileOrigin::Pending, |(vertex, ..)| FileOrigin::Vertex(vertex)));
@@ -279,15 +384,23 @@ impl Lowerer<'_> {
         let all = self.dockerfile.stages.len();
         if let Some(stage) = self.dockerfile.stage(name, all) {
             if stage >= builder.number {
-                let what = if stage == builder.number { "its own stage" } else { "a later stage" };
+                let what = if stage == builder.number {
+                    "its own stage"
+                } else {
+                    "a later stage"
+                };
                 let error = SyntaxError::new(format!("invalid from flag value {name}: it names {what}"));
                 return Err(error.hint("a stage can copy from the stages before it"));
             }
             let target = builder.target_platform.clone();
-            return Ok(self.stage(stage, &target)?.map_or(FileOrigin::Pending, |lowered| FileOrigin::Vertex(lowered.vertex)));
+            return Ok(self
+                .stage(stage, &target)?
+                .map_or(FileOrigin::Pending, |lowered| FileOrigin::Vertex(lowered.vertex)));
         }
         if name.parse::<usize>().is_ok() {
-            let error = SyntaxError::new(format!("invalid from flag value {name}: there is no stage of this number"));
+            let error = SyntaxError::new(format!(
+                "invalid from flag value {name}: there is no stage of this number"
+            ));
             return Err(error.hint(format!("this Dockerfile has stages 0 to {}", all - 1)));
         }
         if let Some(meant) = nearest(name, self.dockerfile.stage_names()) {
@@ -297,21 +410,40 @@ impl Lowerer<'_> {
         }
         let reference = Reference::parse_normalized(name)
             .map_err(|error| SyntaxError::new(format!("invalid from flag value {name}: {error}")))?;
-        let image = self.image(&reference.tagged_latest(), &ImageOrigin::Registry, &platform, lines, text)?;
+        let image = self.image(
+            &reference.tagged_latest(),
+            &ImageOrigin::Registry,
+            &platform,
+            lines,
+            text,
+        )?;
         Ok(image.map_or(FileOrigin::Pending, |(vertex, ..)| FileOrigin::Vertex(vertex)))
     }
 
     pub(super) fn source_lines(&self, lines: Lines) -> SourceLines {
-        SourceLines { file: self.request.file.clone(), start: lines.start, end: lines.end }
+        SourceLines {
+            file: self.request.file.clone(),
+            start: lines.start,
+            end: lines.end,
+        }
     }
 
     /// What is said about the vertex of an instruction.
     pub(super) fn meta(&self, builder: &mut Builder, name: String, lines: Lines) -> VertexMeta {
         builder.steps.0 += 1;
         let stage = &self.dockerfile.stages[builder.number];
-        let stage_name = stage.from.name.clone().unwrap_or_else(|| format!("stage-{}", builder.number));
+        let stage_name = stage
+            .from
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("stage-{}", builder.number));
         VertexMeta {
-            slot: format!("{} {stage_name} {} {}", self.request.file.display(), builder.steps.0, builder.platform),
+            slot: format!(
+                "{} {stage_name} {} {}",
+                self.request.file.display(),
+                builder.steps.0,
+                builder.platform
+            ),
             name,
             stage: Some(stage_name),
             step: Some(builder.steps),
@@ -356,13 +488,19 @@ impl Builder {
     }
 
     pub(super) fn config_env(&self) -> Env {
-        let split = |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let split = |variable: &String| {
+            variable
+                .split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
         self.config.config.env.iter().filter_map(split).collect()
     }
 
     pub(super) fn expanded(&self, expander: Expander, text: &str) -> Result<Expanded, SyntaxError> {
         let env = self.env();
-        expander.expand(text, env.as_slice()).map_err(|error| SyntaxError::new(error.to_string()))
+        expander
+            .expand(text, env.as_slice())
+            .map_err(|error| SyntaxError::new(error.to_string()))
     }
 }
 

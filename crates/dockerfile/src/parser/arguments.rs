@@ -77,16 +77,18 @@ pub fn split_words(text: &str, escape: Escape) -> Vec<String> {
 
 /// The strings of a JSON array. `Ok(None)`: the text is no JSON array; an error: it is one of other things.
 pub fn json_words(text: &str) -> Result<Option<Vec<String>>, SyntaxError> {
-    let text = text.trim_start();
+    let text = text.trim();
     if !text.starts_with('[') {
         return Ok(None);
     }
-    // What follows the array is not looked at, as the peers' decoder reads one value and stops.
-    let first = serde_json::Deserializer::from_str(text).into_iter::<Vec<serde_json::Value>>().next();
-    let Some(Ok(values)) = first else {
+    // Anything behind the array makes the whole a text for the shell.
+    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
         return Ok(None);
     };
-    let strings: Option<Vec<String>> = values.into_iter().map(|value| value.as_str().map(str::to_owned)).collect();
+    let strings: Option<Vec<String>> = values
+        .into_iter()
+        .map(|value| value.as_str().map(str::to_owned))
+        .collect();
     let message = "when using JSON array syntax, arrays must be comprised of strings only";
     strings.map(Some).ok_or_else(|| SyntaxError::new(message))
 }
@@ -116,7 +118,11 @@ pub(crate) fn fill(node: &mut Node, rest: &str, escape: Escape) -> Result<(), Sy
         }
         "env" | "label" => name_values(node, rest, escape),
         "maintainer" | "stopsignal" | "user" | "workdir" => {
-            node.arguments = Some(rest).filter(|rest| !rest.is_empty()).map(str::to_owned).into_iter().collect();
+            node.arguments = Some(rest)
+                .filter(|rest| !rest.is_empty())
+                .map(str::to_owned)
+                .into_iter()
+                .collect();
             Ok(())
         }
         "healthcheck" => {
@@ -148,7 +154,13 @@ fn maybe_json(node: &mut Node, rest: &str) -> Result<(), SyntaxError> {
             node.arguments = words;
             node.json = true;
         }
-        None => node.arguments = Some(rest).filter(|rest| !rest.is_empty()).map(str::to_owned).into_iter().collect(),
+        None => {
+            node.arguments = Some(rest)
+                .filter(|rest| !rest.is_empty())
+                .map(str::to_owned)
+                .into_iter()
+                .collect()
+        }
     }
     Ok(())
 }
@@ -173,7 +185,8 @@ fn name_values(node: &mut Node, rest: &str, escape: Escape) -> Result<(), Syntax
             let message = format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value");
             SyntaxError::new(message).hint("quote values that hold spaces")
         })?;
-        node.arguments.extend([key.to_owned(), value.to_owned(), "=".to_owned()]);
+        node.arguments
+            .extend([key.to_owned(), value.to_owned(), "=".to_owned()]);
     }
     Ok(())
 }

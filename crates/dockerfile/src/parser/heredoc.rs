@@ -9,7 +9,12 @@ fn nothing(_: &str) -> Option<String> {
 
 /// The here-documents that a line opens, without contents.
 pub fn heredocs_of_line(line: &str) -> Result<Vec<Heredoc>, ExpandError> {
-    let words = Expander { raw_quotes: true, raw_escapes: true, skip_unset: true, ..Expander::new('\\') };
+    let words = Expander {
+        raw_quotes: true,
+        raw_escapes: true,
+        skip_unset: true,
+        ..Expander::new('\\')
+    };
     let words = words.expand(line, &nothing)?.words;
     let mut found = Vec::new();
     let mut words = words.iter();
@@ -60,11 +65,25 @@ pub fn parse_heredoc(word: &str) -> Result<Option<Heredoc>, ExpandError> {
 
 /// The here-document whose name is written so, in quotes or not.
 fn named(written: &str, chomp: bool, descriptor: u32) -> Result<Option<Heredoc>, ExpandError> {
-    let plain = Expander { skip_unset: true, ..Expander::new('\\') };
-    let raw = Expander { raw_quotes: true, ..plain }.expand(written, &nothing)?.words;
+    let plain = Expander {
+        skip_unset: true,
+        ..Expander::new('\\')
+    };
+    let raw = Expander {
+        raw_quotes: true,
+        ..plain
+    }
+    .expand(written, &nothing)?
+    .words;
     let name = plain.expand(written, &nothing)?.words;
     let ([raw], [name]) = (raw.as_slice(), name.as_slice()) else {
         return Ok(None);
     };
-    Ok(Some(Heredoc { name: name.clone(), descriptor, expand: raw == name, chomp, content: String::new() }))
+    Ok(Some(Heredoc {
+        name: name.clone(),
+        descriptor,
+        expand: raw == name,
+        chomp,
+        content: String::new(),
+    }))
 }

@@ -18,10 +18,16 @@ const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// the store's where the file system allows it.
 pub fn oci_directory(set: &ImageSet<'_>, store: &Store, directory: &Path) -> Result<(), ExportError> {
     let write = |path: &Path, bytes: &[u8]| {
-        std::fs::write(path, bytes).map_err(|source| ExportError::Write { path: path.to_owned(), source })
+        std::fs::write(path, bytes).map_err(|source| ExportError::Write {
+            path: path.to_owned(),
+            source,
+        })
     };
     let blobs = directory.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).map_err(|source| ExportError::Write { path: blobs.clone(), source })?;
+    std::fs::create_dir_all(&blobs).map_err(|source| ExportError::Write {
+        path: blobs.clone(),
+        source,
+    })?;
     for (digest, bytes) in documents(set) {
         write(&blobs.join(digest.hex()), bytes)?;
     }
@@ -67,7 +73,13 @@ pub fn docker_archive(set: &ImageSet<'_>, store: &Store, out: &mut dyn Write) ->
     let loaded = [Loaded {
         config: blob_path(image.config.digest()),
         repo_tags: set.names.iter().map(|name| familiar(name)).collect(),
-        layers: image.manifest.value().layers.iter().map(|layer| blob_path(&layer.digest)).collect(),
+        layers: image
+            .manifest
+            .value()
+            .layers
+            .iter()
+            .map(|layer| blob_path(&layer.digest))
+            .collect(),
     }];
     let mut archive = Archive { out, store };
     archive.directory("blobs")?;
@@ -109,14 +121,21 @@ fn documents<'a>(set: &ImageSet<'a>) -> Vec<(Digest, &'a [u8])> {
 
 /// The layers of all platforms, each once.
 fn layers(set: &ImageSet<'_>) -> BTreeSet<Digest> {
-    set.images.iter().flat_map(|image| image.manifest.value().layers.iter().map(|layer| layer.digest.clone())).collect()
+    set.images
+        .iter()
+        .flat_map(|image| image.manifest.value().layers.iter().map(|layer| layer.digest.clone()))
+        .collect()
 }
 
 /// `index.json`: one entry for each name, or one without a name.
 fn layout_index(set: &ImageSet<'_>) -> Result<ImageIndex, ExportError> {
     let top = match (set.index, set.images) {
         (Some(index), _) => {
-            let media_type = index.value().media_type.clone().unwrap_or_else(|| index_type(Family::Oci));
+            let media_type = index
+                .value()
+                .media_type
+                .clone()
+                .unwrap_or_else(|| index_type(Family::Oci));
             index.descriptor(media_type)
         }
         (None, [image, ..]) => image.descriptor.clone(),
@@ -127,7 +146,11 @@ fn layout_index(set: &ImageSet<'_>) -> Result<ImageIndex, ExportError> {
         descriptor.annotations.extend(name_annotations(name));
         descriptor
     };
-    let manifests = if set.names.is_empty() { vec![top.clone()] } else { set.names.iter().map(named).collect() };
+    let manifests = if set.names.is_empty() {
+        vec![top.clone()]
+    } else {
+        set.names.iter().map(named).collect()
+    };
     Ok(ImageIndex {
         schema_version: 2,
         media_type: Some(MediaType::OCI_INDEX),
@@ -139,10 +162,17 @@ fn layout_index(set: &ImageSet<'_>) -> Result<ImageIndex, ExportError> {
 }
 
 fn name_annotations(name: &str) -> Annotations {
-    let tag = name.rsplit_once('/').map_or(name, |(_, last)| last).split_once(':').map(|(_, tag)| tag);
+    let tag = name
+        .rsplit_once('/')
+        .map_or(name, |(_, last)| last)
+        .split_once(':')
+        .map(|(_, tag)| tag);
     let mut annotations = Annotations::new();
     annotations.insert("io.containerd.image.name".into(), name.to_owned());
-    annotations.insert("org.opencontainers.image.ref.name".into(), tag.unwrap_or("latest").to_owned());
+    annotations.insert(
+        "org.opencontainers.image.ref.name".into(),
+        tag.unwrap_or("latest").to_owned(),
+    );
     annotations
 }
 
@@ -154,7 +184,15 @@ struct Archive<'a> {
 
 impl Archive<'_> {
     fn entry(&mut self, path: &str, kind: EntryKind, mode: u32) -> Result<(), ExportError> {
-        let entry = Entry { path: path.into(), kind, mode, uid: 0, gid: 0, mtime: Mtime::default(), xattrs: Vec::new() };
+        let entry = Entry {
+            path: path.into(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        };
         self.out.write_all(&header(&entry, 0)).map_err(ExportError::Stream)
     }
 
@@ -163,7 +201,14 @@ impl Archive<'_> {
     }
 
     fn file(&mut self, path: &str, bytes: &[u8]) -> Result<(), ExportError> {
-        self.entry(path, EntryKind::File { size: bytes.len() as u64, digest: None }, 0o644)?;
+        self.entry(
+            path,
+            EntryKind::File {
+                size: bytes.len() as u64,
+                digest: None,
+            },
+            0o644,
+        )?;
         self.out.write_all(bytes).map_err(ExportError::Stream)?;
         self.pad(bytes.len() as u64)
     }

@@ -28,8 +28,14 @@ pub struct FileSource {
 
 impl FileSource {
     fn open(&self, found: &Found<'_>) -> Result<File, ExportError> {
-        let read = |source| ExportError::Read { path: format!("/{}", String::from_utf8_lossy(&found.path)), source };
-        let tree = self.trees.get(found.layer).ok_or_else(|| read(io::ErrorKind::NotFound.into()))?;
+        let read = |source| ExportError::Read {
+            path: format!("/{}", String::from_utf8_lossy(&found.path)),
+            source,
+        };
+        let tree = self
+            .trees
+            .get(found.layer)
+            .ok_or_else(|| read(io::ErrorKind::NotFound.into()))?;
         open_below(tree, &found.path).map_err(read)
     }
 
@@ -46,8 +52,14 @@ impl FileSource {
                     EntryKind::Hardlink { target: target.clone() }
                 }
                 EntryKind::Hardlink { target } => {
-                    let first = firsts.entry((found.layer, target.clone())).or_insert_with(|| found.path.clone());
-                    if *first == found.path { self.linked_file(&found)? } else { EntryKind::Hardlink { target: first.clone() } }
+                    let first = firsts
+                        .entry((found.layer, target.clone()))
+                        .or_insert_with(|| found.path.clone());
+                    if *first == found.path {
+                        self.linked_file(&found)?
+                    } else {
+                        EntryKind::Hardlink { target: first.clone() }
+                    }
                 }
                 kind => kind.clone(),
             };
@@ -59,26 +71,48 @@ impl FileSource {
     /// The file behind a link whose first name is hidden or comes later.
     fn linked_file(&self, found: &Found<'_>) -> Result<EntryKind, ExportError> {
         let size = self.open(found)?.metadata();
-        let size = size.map_err(|source| ExportError::Read { path: String::from_utf8_lossy(&found.path).into_owned(), source })?;
-        Ok(EntryKind::File { size: size.len(), digest: None })
+        let size = size.map_err(|source| ExportError::Read {
+            path: String::from_utf8_lossy(&found.path).into_owned(),
+            source,
+        })?;
+        Ok(EntryKind::File {
+            size: size.len(),
+            digest: None,
+        })
     }
 }
 
 /// Writes a root as a tar stream, below `prefix` if it is not empty.
 pub fn root_tar(source: &FileSource, prefix: &str, out: &mut dyn Write) -> Result<(), ExportError> {
-    let placed = |path: &[u8]| if prefix.is_empty() { path.to_vec() } else { [prefix.as_bytes(), b"/", path].concat() };
+    let placed = |path: &[u8]| {
+        if prefix.is_empty() {
+            path.to_vec()
+        } else {
+            [prefix.as_bytes(), b"/", path].concat()
+        }
+    };
     for (found, kind) in source.entries()? {
         let kind = match kind {
-            EntryKind::Hardlink { target } => EntryKind::Hardlink { target: placed(&target) },
+            EntryKind::Hardlink { target } => EntryKind::Hardlink {
+                target: placed(&target),
+            },
             kind => kind,
         };
-        let entry = Entry { path: placed(&found.path), kind, ..found.entry.clone() };
-        out.write_all(&header(&entry, entry.mtime.seconds)).map_err(ExportError::Stream)?;
+        let entry = Entry {
+            path: placed(&found.path),
+            kind,
+            ..found.entry.clone()
+        };
+        out.write_all(&header(&entry, entry.mtime.seconds))
+            .map_err(ExportError::Stream)?;
         if let EntryKind::File { size, .. } = entry.kind {
             let mut file = io::Read::take(source.open(&found)?, size);
             let copied = io::copy(&mut file, out).map_err(ExportError::Stream)?;
             if copied != size {
-                return Err(ExportError::Read { path: String::from_utf8_lossy(&found.path).into_owned(), source: io::ErrorKind::UnexpectedEof.into() });
+                return Err(ExportError::Read {
+                    path: String::from_utf8_lossy(&found.path).into_owned(),
+                    source: io::ErrorKind::UnexpectedEof.into(),
+                });
             }
             let padding = usize::try_from(size.next_multiple_of(BLOCK as u64) - size).unwrap_or(0);
             out.write_all(&[0; BLOCK][..padding]).map_err(ExportError::Stream)?;
@@ -89,7 +123,9 @@ pub fn root_tar(source: &FileSource, prefix: &str, out: &mut dyn Write) -> Resul
 
 /// The end of a tar stream.
 pub fn end_tar(out: &mut dyn Write) -> Result<(), ExportError> {
-    out.write_all(&[0; 2 * BLOCK]).and_then(|()| out.flush()).map_err(ExportError::Stream)
+    out.write_all(&[0; 2 * BLOCK])
+        .and_then(|()| out.flush())
+        .map_err(ExportError::Stream)
 }
 
 /// Writes a root into a directory, over what is there. Everything belongs to the user: as the peer's exporter
@@ -98,7 +134,8 @@ pub fn root_directory(source: &FileSource, directory: &Path, owners: bool) -> Re
     let write = |path: PathBuf| move |source| ExportError::Write { path, source };
     std::fs::create_dir_all(directory).map_err(write(directory.to_owned()))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| write(directory.to_owned())(error.into()))?;
+    let root =
+        rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| write(directory.to_owned())(error.into()))?;
     let mut directories = Vec::new();
     for (found, kind) in source.entries()? {
         let failed = write(directory.join(OsStr::from_bytes(&found.path)));
@@ -130,7 +167,10 @@ impl Place {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let parent = rustix::fs::openat2(root.as_fd(), OsStr::from_bytes(parent), flags, Mode::empty(), resolve)?;
-        Ok(Place { parent, name: name.to_vec() })
+        Ok(Place {
+            parent,
+            name: name.to_vec(),
+        })
     }
 
     fn name(&self) -> &OsStr {
@@ -139,15 +179,38 @@ impl Place {
 
     fn finish(&self, entry: &Entry) -> io::Result<()> {
         if !matches!(entry.kind, EntryKind::Symlink { .. }) {
-            rustix::fs::chmodat(self.parent.as_fd(), self.name(), Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
+            rustix::fs::chmodat(
+                self.parent.as_fd(),
+                self.name(),
+                Mode::from_raw_mode(entry.mode),
+                AtFlags::empty(),
+            )?;
         }
-        let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: entry.mtime.nanos.into() };
-        let times = Timestamps { last_access: time, last_modification: time };
-        Ok(rustix::fs::utimensat(self.parent.as_fd(), self.name(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        let time = Timespec {
+            tv_sec: entry.mtime.seconds,
+            tv_nsec: entry.mtime.nanos.into(),
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        Ok(rustix::fs::utimensat(
+            self.parent.as_fd(),
+            self.name(),
+            &times,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
     }
 }
 
-fn make(source: &FileSource, root: &OwnedFd, place: &Place, found: &Found<'_>, kind: &EntryKind, owners: bool) -> io::Result<()> {
+fn make(
+    source: &FileSource,
+    root: &OwnedFd,
+    place: &Place,
+    found: &Found<'_>,
+    kind: &EntryKind,
+    owners: bool,
+) -> io::Result<()> {
     let parent = place.parent.as_fd();
     if let EntryKind::Directory { .. } = kind {
         match rustix::fs::mkdirat(parent, place.name(), Mode::from_raw_mode(0o755)) {
@@ -164,19 +227,40 @@ fn make(source: &FileSource, root: &OwnedFd, place: &Place, found: &Found<'_>, k
         EntryKind::Directory { .. } | EntryKind::Whiteout => {}
         EntryKind::File { .. } => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut out = File::from(rustix::fs::openat(parent, place.name(), flags, Mode::from_raw_mode(0o600))?);
+            let mut out = File::from(rustix::fs::openat(
+                parent,
+                place.name(),
+                flags,
+                Mode::from_raw_mode(0o600),
+            )?);
             let mut content = source.open(found).map_err(io::Error::other)?;
             io::copy(&mut content, &mut out)?;
         }
         EntryKind::Symlink { target } => rustix::fs::symlinkat(OsStr::from_bytes(target), parent, place.name())?,
         EntryKind::Hardlink { target } => {
             let from = Place::open(root, target)?;
-            return Ok(rustix::fs::linkat(from.parent.as_fd(), from.name(), parent, place.name(), AtFlags::empty())?);
+            return Ok(rustix::fs::linkat(
+                from.parent.as_fd(),
+                from.name(),
+                parent,
+                place.name(),
+                AtFlags::empty(),
+            )?);
         }
         EntryKind::Fifo => rustix::fs::mknodat(parent, place.name(), FileType::Fifo, Mode::from_raw_mode(0o600), 0)?,
         EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
-            let file_type = if matches!(kind, EntryKind::CharDevice { .. }) { FileType::CharacterDevice } else { FileType::BlockDevice };
-            match rustix::fs::mknodat(parent, place.name(), file_type, Mode::from_raw_mode(0o600), rustix::fs::makedev(*major, *minor)) {
+            let file_type = if matches!(kind, EntryKind::CharDevice { .. }) {
+                FileType::CharacterDevice
+            } else {
+                FileType::BlockDevice
+            };
+            match rustix::fs::mknodat(
+                parent,
+                place.name(),
+                file_type,
+                Mode::from_raw_mode(0o600),
+                rustix::fs::makedev(*major, *minor),
+            ) {
                 Ok(()) => {}
                 // Only root makes devices; a directory of files is of use without them.
                 Err(rustix::io::Errno::PERM) => return Ok(()),
@@ -185,8 +269,15 @@ fn make(source: &FileSource, root: &OwnedFd, place: &Place, found: &Found<'_>, k
         }
     }
     if owners {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(found.entry.uid), rustix::fs::Gid::from_raw(found.entry.gid));
+        let (uid, gid) = (
+            rustix::fs::Uid::from_raw(found.entry.uid),
+            rustix::fs::Gid::from_raw(found.entry.gid),
+        );
         rustix::fs::chownat(parent, place.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    if matches!(kind, EntryKind::Directory { .. }) { Ok(()) } else { place.finish(found.entry) }
+    if matches!(kind, EntryKind::Directory { .. }) {
+        Ok(())
+    } else {
+        place.finish(found.entry)
+    }
 }

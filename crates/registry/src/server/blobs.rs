@@ -23,7 +23,11 @@ fn unknown_blob() -> ApiError {
 }
 
 fn unknown_upload() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "BLOB_UPLOAD_UNKNOWN",
+        "blob upload unknown to registry",
+    )
 }
 
 impl Registry {
@@ -44,9 +48,15 @@ impl Registry {
         let mut fields = vec![
             (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
             (header::ACCEPT_RANGES, "bytes".to_owned()),
-            (header::HeaderName::from_static("docker-content-digest"), digest.to_string()),
+            (
+                header::HeaderName::from_static("docker-content-digest"),
+                digest.to_string(),
+            ),
         ];
-        let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).map(|text| range_of(text, size));
+        let range = headers
+            .get(header::RANGE)
+            .and_then(|value| value.to_str().ok())
+            .map(|text| range_of(text, size));
         let (status, start, end) = match range {
             None => (StatusCode::OK, 0, size),
             Some(Some((start, end))) => {
@@ -54,7 +64,11 @@ impl Registry {
                 (StatusCode::PARTIAL_CONTENT, start, end)
             }
             Some(None) => {
-                return Ok(with(StatusCode::RANGE_NOT_SATISFIABLE, &[(header::CONTENT_RANGE, format!("bytes */{size}"))], Body::empty()));
+                return Ok(with(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    &[(header::CONTENT_RANGE, format!("bytes */{size}"))],
+                    Body::empty(),
+                ));
             }
         };
         fields.push((header::CONTENT_LENGTH, (end - start).to_string()));
@@ -62,7 +76,8 @@ impl Registry {
             return Ok(with(status, &fields, Body::empty()));
         }
         let mut file = self.store.open_blob(digest)?.ok_or_else(unknown_blob)?;
-        file.seek(SeekFrom::Start(start)).map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", error.to_string()))?;
+        file.seek(SeekFrom::Start(start))
+            .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", error.to_string()))?;
         let pieces = futures::stream::unfold(Some(file.take(end - start)), |state| async move {
             let mut file = state?;
             let read = tokio::task::spawn_blocking(move || {
@@ -92,7 +107,10 @@ impl Registry {
 
     pub(super) async fn begin_upload(&self, name: &str, request: Request<Body>) -> Answer {
         let query = request.uri().query().map(str::to_owned);
-        if let (Some(mount), from) = (parameter(query.as_deref(), "mount"), parameter(query.as_deref(), "from")) {
+        if let (Some(mount), from) = (
+            parameter(query.as_deref(), "mount"),
+            parameter(query.as_deref(), "from"),
+        ) {
             let digest = parse_digest(&mount)?;
             if let Some(from) = from
                 && self.has_blob(&from, &digest)?
@@ -107,7 +125,11 @@ impl Registry {
             append(&mut writer, request.into_body()).await?;
             return self.keep(name, writer, &digest);
         }
-        let id = format!("{:x}-{:x}", std::process::id(), self.counter.fetch_add(1, Ordering::Relaxed));
+        let id = format!(
+            "{:x}-{:x}",
+            std::process::id(),
+            self.counter.fetch_add(1, Ordering::Relaxed)
+        );
         self.uploads.lock().await.insert(id.clone(), writer);
         Ok(progress(StatusCode::ACCEPTED, name, &id, 0))
     }
@@ -133,7 +155,8 @@ impl Registry {
     }
 
     pub(super) async fn finish_upload(&self, name: &str, id: &str, request: Request<Body>) -> Answer {
-        let text = parameter(request.uri().query(), "digest").ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "the digest is missing"))?;
+        let text = parameter(request.uri().query(), "digest")
+            .ok_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "the digest is missing"))?;
         let digest = parse_digest(&text)?;
         let mut writer = self.uploads.lock().await.remove(id).ok_or_else(unknown_upload)?;
         in_order(request.headers(), writer.size())?;
@@ -151,7 +174,11 @@ impl Registry {
             if error.is_disk_full() {
                 return ApiError::from(error);
             }
-            ApiError::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", format!("provided digest did not match uploaded content: {error}"))
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "DIGEST_INVALID",
+                format!("provided digest did not match uploaded content: {error}"),
+            )
         })?;
         self.add_blob(name, digest)?;
         Ok(created(name, digest))
@@ -161,7 +188,10 @@ impl Registry {
 fn created(name: &str, digest: &Digest) -> axum::response::Response {
     let fields = [
         (header::LOCATION, format!("/v2/{name}/blobs/{digest}")),
-        (header::HeaderName::from_static("docker-content-digest"), digest.to_string()),
+        (
+            header::HeaderName::from_static("docker-content-digest"),
+            digest.to_string(),
+        ),
     ];
     with(StatusCode::CREATED, &fields, Body::empty())
 }
@@ -180,20 +210,33 @@ fn in_order(headers: &HeaderMap, size: u64) -> Result<(), ApiError> {
     let Some(text) = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()) else {
         return Ok(());
     };
-    let start = text.trim_start_matches("bytes ").split('-').next().and_then(|start| start.parse::<u64>().ok());
+    let start = text
+        .trim_start_matches("bytes ")
+        .split('-')
+        .next()
+        .and_then(|start| start.parse::<u64>().ok());
     if start == Some(size) {
         return Ok(());
     }
-    Err(ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", format!("the next chunk begins at {size}")))
+    Err(ApiError::new(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        "BLOB_UPLOAD_INVALID",
+        format!("the next chunk begins at {size}"),
+    ))
 }
 
 async fn append(writer: &mut BlobWriter, body: Body) -> Result<(), ApiError> {
     let mut stream = body.into_data_stream();
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", error.to_string()))?;
+        let piece =
+            piece.map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", error.to_string()))?;
         writer.write_all(&piece).map_err(|error| {
             let full = error.kind() == std::io::ErrorKind::StorageFull;
-            let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let status = if full {
+                StatusCode::INSUFFICIENT_STORAGE
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            };
             ApiError::new(status, "UNKNOWN", error.to_string())
         })?;
     }
@@ -204,7 +247,11 @@ async fn append(writer: &mut BlobWriter, body: Body) -> Result<(), ApiError> {
 fn range_of(text: &str, size: u64) -> Option<(u64, u64)> {
     let (start, end) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     let start: u64 = start.parse().ok()?;
-    let end = if end.is_empty() { size } else { end.parse::<u64>().ok()?.checked_add(1)?.min(size) };
+    let end = if end.is_empty() {
+        size
+    } else {
+        end.parse::<u64>().ok()?.checked_add(1)?.min(size)
+    };
     (start < end).then_some((start, end))
 }
 
