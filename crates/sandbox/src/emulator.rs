@@ -144,7 +144,7 @@ impl EmulatorSearch {
 
     /// `qemu-NAME-static`, else `qemu-NAME` if it is static: in the user's directories, then on the `PATH`.
     pub fn binary(&self, name: &str) -> Option<PathBuf> {
-        let on_path = self
+        let on_path: Vec<PathBuf> = self
             .path
             .as_ref()
             .map(|path| std::env::split_paths(path).collect())
