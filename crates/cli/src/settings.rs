@@ -199,7 +199,7 @@ pub fn pairs(
     let mut all = BTreeMap::new();
     for text in written {
         match text.split_once('=') {
-            Some((name, _)) if name.is_empty() => {
+            Some(("", _)) => {
                 return Err(CommandError::user(format!("{flag} `{text}` has no name")));
             }
             Some((name, value)) => {

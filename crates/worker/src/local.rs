@@ -216,7 +216,8 @@ fn make_layer(
         store.put_layer_index(&id, &index)?;
         staged.commit(&id)?;
     }
-    if !tree && !(known && layers.has_blob(&id)?) {
+    let packed = known && layers.has_blob(&id)?;
+    if !tree && !packed {
         layers.pack(&id, &plan, None)?;
     }
     if store.layer(&id)?.is_none() {
