@@ -10,6 +10,7 @@ use kiln_graph::event::Silent;
 use kiln_image::pack::CompressionSetting;
 use kiln_image::unpack::Ownership;
 use kiln_oci::{ContainerConfig, Platform};
+use kiln_sandbox::emulator::{Execution, execution};
 use kiln_sandbox::{IdentityMap, Network, Privileges, RootSource, RunningStep, Stdio, Step, StepMount};
 use kiln_solver::Root;
 use kiln_store::Store;
@@ -32,7 +33,11 @@ pub fn run(args: RunArgs, environment: &Environment) -> Result<i32, CommandError
         None => Platform::host(),
     };
     let identities = machine::enter_namespace()?;
-    let search = machine::emulators(environment, &args.emulator_dir, true);
+    let search = machine::emulators(
+        environment,
+        &args.emulator_dir,
+        execution(&platform) == Execution::Emulated,
+    );
     let emulator = search.find(&platform).map_err(|error| {
         CommandError::from_error(ErrorKind::Environment, &error)
             .hint("`kiln doctor` shows what is missing and how to get it")
