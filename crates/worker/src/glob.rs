@@ -1,5 +1,7 @@
 //! Wildcards of COPY and ADD sources: Go's `filepath.Match` over whole relative paths.
 
+use kiln_dockerfile::path_pattern;
+
 /// Splits a cleaned path before the first component with a wildcard. None: there is no wildcard.
 pub fn split(path: &str) -> Option<(&str, &str)> {
     let mut start = 0;
@@ -46,86 +48,9 @@ pub fn may_match_below(pattern: &str, directory: &[u8]) -> bool {
             .all(|(pattern, name)| matches_component(pattern, name))
 }
 
+/// A bad pattern matches nothing.
 fn matches_component(pattern: &str, name: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let name: Vec<char> = name.chars().collect();
-    // Backtracking to the last star only: the usual linear-space method.
-    let (mut at, mut position) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while position < name.len() {
-        match step(&pattern[at..], name[position]) {
-            Step::Star => {
-                star = Some((at, position));
-                at += 1;
-            }
-            Step::Matched(length) => {
-                at += length;
-                position += 1;
-            }
-            Step::Failed => match &mut star {
-                Some((star_at, tried)) => {
-                    *tried += 1;
-                    at = *star_at + 1;
-                    position = *tried;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|&letter| letter == '*')
-}
-
-enum Step {
-    Star,
-    /// So many pattern characters matched one character.
-    Matched(usize),
-    Failed,
-}
-
-fn step(pattern: &[char], letter: char) -> Step {
-    match pattern {
-        [] => Step::Failed,
-        ['*', ..] => Step::Star,
-        ['?', ..] => Step::Matched(1),
-        ['\\', escaped, ..] if *escaped == letter => Step::Matched(2),
-        ['\\', ..] => Step::Failed,
-        ['[', class @ ..] => match class_match(class, letter) {
-            Some((true, length)) => Step::Matched(length + 1),
-            _ => Step::Failed,
-        },
-        [plain, ..] if *plain == letter => Step::Matched(1),
-        _ => Step::Failed,
-    }
-}
-
-/// Whether a class (after its opening bracket) holds a letter, and its length with the closing bracket. None: it
-/// is not closed.
-fn class_match(class: &[char], letter: char) -> Option<(bool, usize)> {
-    let negated = class.first() == Some(&'^');
-    let mut at = usize::from(negated);
-    let mut found = false;
-    let mut first = true;
-    while first || *class.get(at)? != ']' {
-        let low = class_letter(class, &mut at)?;
-        let high = if class.get(at) == Some(&'-') {
-            at += 1;
-            class_letter(class, &mut at)?
-        } else {
-            low
-        };
-        found |= (low..=high).contains(&letter);
-        first = false;
-    }
-    Some((found != negated, at + 1))
-}
-
-fn class_letter(class: &[char], at: &mut usize) -> Option<char> {
-    if class.get(*at) == Some(&'\\') {
-        *at += 1;
-    }
-    let letter = *class.get(*at)?;
-    *at += 1;
-    Some(letter)
+    path_pattern::matches(pattern, name).unwrap_or(false)
 }
 
 #[cfg(test)]
