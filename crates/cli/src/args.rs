@@ -1,6 +1,7 @@
 //! What is typed. The comments on fields are the help texts.
 
 mod build;
+mod lint;
 mod run;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use build::{BuildArgs, ProgressMode};
+pub use lint::{FailOn, FindingFormat, LintArgs};
 pub use run::RunArgs;
 
 /// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.
@@ -24,6 +26,8 @@ pub struct Arguments {
 pub enum Command {
     /// Build images from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Check Dockerfiles
+    Lint(LintArgs),
     /// Run a command in an image, for any platform
     Run(Box<RunArgs>),
     /// Show what an image in a registry consists of

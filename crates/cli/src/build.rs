@@ -2,26 +2,26 @@
 
 mod assemble;
 mod error;
+pub mod frontend;
 mod publish;
 pub mod request;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kiln_dockerfile::lower::{Lowered, Lowering, lower};
-use kiln_dockerfile::plan::{Need, Resolved, ResolvedImage};
-use kiln_dockerfile::{Diagnostic, Dockerfile};
-use kiln_graph::{Event, EventSink, ImageOrigin, Outcome, VertexId};
+use kiln_dockerfile::lower::Lowered;
+use kiln_graph::{EventSink, VertexId};
 use kiln_registry::Client;
 use kiln_sandbox::IdentityMap;
 use kiln_solver::{SolveOptions, Solved, StepContext, solve};
 use kiln_store::Store;
 use kiln_worker::exec::ExecSettings;
-use kiln_worker::{Images, Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Wants};
+use kiln_worker::{Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Wants};
 use tokio_util::sync::CancellationToken;
 
 use assemble::BuiltImage;
 pub use error::BuildError;
+use frontend::Planned;
 pub use publish::BuildResult;
 pub use request::{BuildRequest, Output};
 
@@ -52,86 +52,14 @@ impl std::fmt::Debug for Machine {
 /// Builds: the Dockerfile becomes a graph, the graph roots, the roots images, and the images go where they are
 /// wanted. Tags move last, when every platform is there.
 pub async fn run(request: &BuildRequest, machine: &Machine) -> Result<BuildResult, BuildError> {
-    let (dockerfile, diagnostics) = parse(request)?;
-    tell(machine, &diagnostics);
-    let lowered = plan(request, machine, &dockerfile).await?;
-    tell(machine, &lowered.diagnostics);
+    let mut linter = frontend::linter(request)?;
+    let planned = frontend::plan(request, machine, &mut linter).await;
+    frontend::tell(machine, &linter);
+    let Planned { request, lowered } = &planned?;
     let layers = layers(request, machine);
-    let roots = solve_graph(request, machine, &lowered, &layers).await?;
-    let images = assemble::images(request, machine, &layers, &lowered, &roots).await?;
+    let roots = solve_graph(request, machine, lowered, &layers).await?;
+    let images = assemble::images(request, machine, &layers, lowered, &roots).await?;
     publish::publish(request, machine, &layers, &images).await
-}
-
-fn parse(request: &BuildRequest) -> Result<(Dockerfile, Vec<Diagnostic>), BuildError> {
-    Dockerfile::parse(&request.dockerfile).map_err(|error| BuildError::syntax(request, error))
-}
-
-fn tell(machine: &Machine, diagnostics: &[Diagnostic]) {
-    for diagnostic in diagnostics {
-        let place = diagnostic
-            .lines
-            .map(|lines| format!(" (line {})", lines.start))
-            .unwrap_or_default();
-        machine.events.send(Event::Warning {
-            message: format!("{}{place}", diagnostic.message),
-            hints: diagnostic.hints.clone(),
-        });
-    }
-}
-
-/// Lowers the Dockerfile, resolving images as they turn out to be needed: all that are known at the same time.
-async fn plan(request: &BuildRequest, machine: &Machine, dockerfile: &Dockerfile) -> Result<Lowered, BuildError> {
-    let images = Images::new(machine.store.clone(), machine.client.clone(), request.pull);
-    let mut resolved = Resolved::default();
-    loop {
-        match lower(dockerfile, &request.plan, &resolved).map_err(|error| BuildError::syntax(request, error))? {
-            Lowering::Done(lowered) => return Ok(*lowered),
-            Lowering::Needs(needs) => {
-                let found = needs
-                    .iter()
-                    .enumerate()
-                    .map(|(number, need)| resolve(machine, &images, number as u64, need));
-                let found = tokio::select! {
-                    found = futures::future::try_join_all(found) => found?,
-                    () = machine.cancel.cancelled() => return Err(BuildError::Cancelled),
-                };
-                for (need, image) in needs.iter().zip(found) {
-                    resolved.insert(need, image);
-                }
-            }
-        }
-    }
-}
-
-async fn resolve(machine: &Machine, images: &Images, id: u64, need: &Need) -> Result<ResolvedImage, BuildError> {
-    let name = format!("resolve {}", need.reference);
-    machine.events.send(Event::TaskStarted {
-        id,
-        name,
-        platform: Some(need.platform.clone()),
-    });
-    let started = std::time::Instant::now();
-    let found = match &need.origin {
-        ImageOrigin::Registry => images.find(&need.reference, &need.platform).await,
-        ImageOrigin::Layout(path) => images.find_in_layout(path, &need.reference, &need.platform).await,
-    };
-    let outcome = match &found {
-        Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Failed(error.to_string()),
-    };
-    machine.events.send(Event::TaskFinished {
-        id,
-        outcome,
-        duration: started.elapsed(),
-    });
-    let found = found.map_err(|source| BuildError::Base {
-        need: Box::new(need.clone()),
-        source: Box::new(source),
-    })?;
-    Ok(ResolvedImage {
-        source: found.source,
-        config: found.config,
-    })
 }
 
 fn layers(request: &BuildRequest, machine: &Machine) -> Layers {

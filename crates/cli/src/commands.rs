@@ -1,7 +1,9 @@
 //! The commands, each in a file.
 
 pub mod build;
+pub mod call;
 pub mod doctor;
 pub mod inspect;
+pub mod lint;
 pub mod registry;
 pub mod run;

@@ -1,5 +1,6 @@
 //! What people see of a build: events become lines, a live tree, JSON, or nothing.
 
+pub mod findings;
 mod plain;
 mod steps;
 mod summary;

@@ -1,5 +1,6 @@
 //! What was typed becomes what is meant: arguments, environment and files → [`BuildRequest`].
 
+pub mod call;
 mod context;
 mod outputs;
 
@@ -16,7 +17,7 @@ use crate::build::request::Annotations;
 use crate::command_error::CommandError;
 use crate::environment::Environment;
 
-pub use context::ContextFiles;
+pub use context::{ContextFiles, ignore_file};
 
 /// The request of a build. The context's temporary files live as long as the second value.
 pub fn build_request(
@@ -24,7 +25,7 @@ pub fn build_request(
     environment: &Environment,
 ) -> Result<(BuildRequest, ContextFiles), CommandError> {
     refuse_later(args)?;
-    let build_args = pairs(&args.build_arg, "--build-arg", environment)?;
+    let mut build_args = pairs(&args.build_arg, "--build-arg", environment)?;
     let files = context::read(&args.context, args.file.as_deref())?;
     let platforms = platforms(&args.platform)?;
     let tags = args
@@ -32,7 +33,12 @@ pub fn build_request(
         .iter()
         .map(|tag| reference(tag))
         .collect::<Result<Vec<_>, _>>()?;
-    let epoch = epoch(&build_args, environment)?;
+    // Like the peers' client, the environment's time is a build argument.
+    if let Some(time) = &environment.source_date_epoch {
+        build_args
+            .entry("SOURCE_DATE_EPOCH".to_owned())
+            .or_insert_with(|| time.clone());
+    }
     let mut directories = HashMap::new();
     if let Some(directory) = &files.directory {
         directories.insert("context".to_owned(), directory.clone());
@@ -68,11 +74,12 @@ pub fn build_request(
             .map(|limit| ulimit(limit))
             .collect::<Result<_, _>>()?,
         cgroup_parent: None,
-        time: epoch.unwrap_or(0),
+        time: 0,
         ignore: files.ignore.clone(),
         file: files.dockerfile_path.clone(),
         allow_host_network: allow.contains("network.host"),
         allow_insecure: allow.contains("security.insecure"),
+        every_stage: false,
     };
     let request = BuildRequest {
         dockerfile: files.dockerfile.clone(),
@@ -81,7 +88,7 @@ pub fn build_request(
         tags,
         outputs: written.outputs,
         pull: args.pull,
-        epoch,
+        epoch: None,
         compression: written.compression,
         family: written.family,
         annotations: annotations(&args.annotation, written.annotations)?,
@@ -116,12 +123,6 @@ fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
             "--builder",
             later.builder.as_deref().is_some_and(|builder| builder != "default"),
             "no builder is needed: leave it out",
-        ),
-        ("--check", later.check, "leave it out"),
-        (
-            "--call",
-            later.call.as_deref().is_some_and(|call| call != "build"),
-            "leave it out",
         ),
         ("--cgroup-parent", later.cgroup_parent.is_some(), "leave it out"),
         ("--debug", later.debug, "leave it out"),
@@ -213,19 +214,6 @@ pub fn pairs(
         }
     }
     Ok(all)
-}
-
-fn epoch(build_args: &BTreeMap<String, String>, environment: &Environment) -> Result<Option<i64>, CommandError> {
-    let text = build_args
-        .get("SOURCE_DATE_EPOCH")
-        .or(environment.source_date_epoch.as_ref());
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let invalid = || {
-        CommandError::user(format!("invalid SOURCE_DATE_EPOCH `{text}`")).hint("it is a number of seconds since 1970")
-    };
-    text.parse().map(Some).map_err(|_| invalid())
 }
 
 fn contexts(

@@ -1,13 +1,16 @@
 //! Every instruction and flag as a type. Values stay as they are written: expansion comes with the plan.
 
 mod copy;
+mod device;
 mod flags;
 mod mount;
 mod parse;
 
 use crate::Lines;
 use crate::ast::Heredoc;
+use crate::lint::Place;
 
+pub use device::{DeviceSpec, parse_device};
 pub use mount::{MountSpec, parse_mount};
 pub use parse::{parse_instruction, parse_onbuild};
 
@@ -20,6 +23,20 @@ pub struct Instruction {
     pub lines: Lines,
     /// The whole line as it was written, joined.
     pub original: String,
+    /// Its word as it was written.
+    pub keyword: String,
+    /// The comment directly above, a line each.
+    pub comments: Vec<String>,
+}
+
+impl Instruction {
+    /// Where rules find it.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            lines: self.lines,
+            comments: &self.comments,
+        }
+    }
 }
 
 /// The closed set of instructions.

@@ -2,6 +2,8 @@
 //!
 //! * [`parser`] — lines, directives, comments, continuation, heredocs; [`ast`] — the tree.
 //! * [`instruction`] — every instruction and flag as a type; [`stage`] — instructions grouped by FROM.
+//! * [`epoch`] — what `SOURCE_DATE_EPOCH` means.
+//! * [`lint`] — rules about a file; [`outline`] — what can be built of it, and which arguments it takes.
 //! * [`expand`] — parameter expansion and word splitting.
 //! * [`ignore`] — `.dockerignore` files; [`path_pattern`] — Go's `filepath.Match` and `filepath.Clean`.
 //! * [`plan`] — which stages and images are needed; [`lower`] — the graph and the image configurations.
@@ -12,10 +14,13 @@
 pub mod ast;
 pub mod diagnostic;
 pub mod duration;
+pub mod epoch;
 pub mod expand;
 pub mod ignore;
 pub mod instruction;
+pub mod lint;
 pub mod lower;
+pub mod outline;
 pub mod parser;
 pub mod path_pattern;
 pub mod plan;

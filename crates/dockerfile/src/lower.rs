@@ -4,10 +4,13 @@
 //! platforms is one: a stage that is pinned to the build platform and declares no `TARGET…` argument gives the
 //! same vertices for every target platform.
 
+mod architecture;
 mod args;
 mod configure;
 mod copy;
 mod history;
+mod mount;
+mod outline;
 mod run;
 mod stage;
 
@@ -16,7 +19,9 @@ use std::collections::{BTreeMap, HashMap};
 use kiln_graph::{Graph, VertexId};
 use kiln_oci::{ImageConfig, Platform};
 
-use crate::diagnostic::{Diagnostic, SyntaxError};
+use crate::diagnostic::SyntaxError;
+use crate::lint::Linter;
+use crate::outline::Outline;
 use crate::plan::{Need, PlanRequest, Resolved};
 use crate::stage::Dockerfile;
 
@@ -29,8 +34,8 @@ pub struct Lowered {
     pub graph: Graph,
     /// The images, in the order of the platforms.
     pub targets: Vec<Target>,
-    /// What was odd.
-    pub diagnostics: Vec<Diagnostic>,
+    /// What the build takes.
+    pub outline: Outline,
 }
 
 /// The image of one platform.
@@ -54,9 +59,15 @@ pub enum Lowering {
     Done(Box<Lowered>),
 }
 
-/// Lowers a Dockerfile, as far as what is resolved allows.
-pub fn lower(dockerfile: &Dockerfile, request: &PlanRequest, resolved: &Resolved) -> Result<Lowering, SyntaxError> {
+/// Lowers a Dockerfile, as far as what is resolved allows. The linter hears of everything on the way.
+pub fn lower(
+    dockerfile: &Dockerfile,
+    request: &PlanRequest,
+    resolved: &Resolved,
+    linter: &mut Linter,
+) -> Result<Lowering, SyntaxError> {
     let target = dockerfile.target(request.target.as_deref())?;
+    crate::epoch::epoch(dockerfile, request)?;
     let mut lowerer = Lowerer {
         dockerfile,
         request,
@@ -65,10 +76,12 @@ pub fn lower(dockerfile: &Dockerfile, request: &PlanRequest, resolved: &Resolved
         needs: Vec::new(),
         stages: HashMap::new(),
         in_progress: Vec::new(),
-        diagnostics: Vec::new(),
+        outlines: HashMap::new(),
+        linter,
         target,
     };
-    lowerer.check_epoch()?;
+    lowerer.check_defaults();
+    lowerer.check_bases()?;
     let mut targets = Vec::new();
     for platform in &request.platforms {
         let stage = lowerer.stage(target, platform)?;
@@ -82,14 +95,20 @@ pub fn lower(dockerfile: &Dockerfile, request: &PlanRequest, resolved: &Resolved
             });
         }
     }
+    if request.every_stage {
+        let platform = &request.platforms[0];
+        for number in 0..dockerfile.stages.len() {
+            lowerer.stage(number, platform)?;
+        }
+    }
     if !lowerer.needs.is_empty() {
         return Ok(Lowering::Needs(lowerer.needs));
     }
-    let Lowerer { graph, diagnostics, .. } = lowerer;
+    let outline = lowerer.outline(target);
     Ok(Lowering::Done(Box::new(Lowered {
-        graph,
+        graph: lowerer.graph,
         targets,
-        diagnostics,
+        outline,
     })))
 }
 
@@ -102,7 +121,9 @@ struct Lowerer<'a> {
     /// By stage and target platform. None: an image that it needs is not resolved yet.
     stages: HashMap<(usize, Platform), Option<stage::Lowered>>,
     in_progress: Vec<usize>,
-    diagnostics: Vec<Diagnostic>,
+    /// By stage, for the first platform that it is lowered for.
+    outlines: HashMap<usize, outline::StageOutline>,
+    linter: &'a mut Linter,
     target: usize,
 }
 
@@ -116,37 +137,6 @@ fn set(env: &mut Env, name: &str, value: &str) {
     }
 }
 
-impl Lowerer<'_> {
-    /// An argument that names a stage takes the time of what the stage fetches; only stages that do nothing but
-    /// fetch can be meant.
-    fn check_epoch(&self) -> Result<(), SyntaxError> {
-        for (name, value, lines) in &self.dockerfile.global_args {
-            if name != "SOURCE_DATE_EPOCH" || self.request.build_args.contains_key(name) {
-                continue;
-            }
-            let Some(value) = value else { continue };
-            if let Some(stage) = self.dockerfile.stage(value, self.dockerfile.stages.len())
-                && value.parse::<i64>().is_err()
-            {
-                let stage = &self.dockerfile.stages[stage];
-                let source_only = stage.from.base == "scratch"
-                    && stage.instructions.iter().all(
-                        |instruction| matches!(&instruction.kind, crate::instruction::Kind::Copy(copy) if copy.add),
-                    );
-                let message = if source_only {
-                    "SOURCE_DATE_EPOCH from a stage is not supported yet"
-                } else {
-                    "SOURCE_DATE_EPOCH stage does not meet source-only requirements"
-                };
-                return Err(SyntaxError::new(message)
-                    .hint("give a number of seconds since 1970 instead")
-                    .at(*lines));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The variables that every stage can ask for with ARG.
 fn automatic_args(request: &PlanRequest, platform: &Platform, target_stage: &str) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
@@ -156,6 +146,8 @@ fn automatic_args(request: &PlanRequest, platform: &Platform, target_stage: &str
         all.insert(format!("{prefix}OSVERSION"), platform.os_version.clone());
         all.insert(format!("{prefix}ARCH"), platform.architecture.clone());
         all.insert(format!("{prefix}VARIANT"), platform.variant.clone());
+        let names = architecture::names(platform);
+        all.extend(names.map(|(scheme, name)| (format!("{prefix}ARCH_{scheme}"), name.to_owned())));
     }
     all.insert("TARGETSTAGE".into(), target_stage.to_owned());
     all

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::Lines;
 
 /// What is asked of a Dockerfile.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PlanRequest {
     /// The platforms to build for. At least one.
     pub platforms: Vec<Platform>,
@@ -48,6 +48,8 @@ pub struct PlanRequest {
     pub allow_host_network: bool,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
+    /// Whether stages that the target does not need are looked at too: to check a file, not to build it.
+    pub every_stage: bool,
 }
 
 /// What a named context is.

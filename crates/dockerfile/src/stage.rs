@@ -1,16 +1,19 @@
 //! Instructions grouped by FROM.
 
 use crate::ast::{Escape, Tree};
-use crate::diagnostic::{Diagnostic, Lines, SyntaxError};
+use crate::diagnostic::{Lines, SyntaxError};
+use crate::expand::Expander;
 use crate::instruction::{From, Instruction, Kind, parse_instruction};
+use crate::lint::{Linter, Place, Rule, check_node, check_stages};
 use crate::parser::parse;
 use crate::suggestion::nearest;
+use kiln_oci::Reference;
 
 /// A whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dockerfile {
-    /// ARG before the first FROM: each name with its default and place.
-    pub global_args: Vec<(String, Option<String>, Lines)>,
+    /// ARG before the first FROM.
+    pub global_args: Vec<GlobalArg>,
     /// The stages. At least one.
     pub stages: Vec<Stage>,
     /// The escape character.
@@ -28,31 +31,87 @@ pub struct Stage {
     pub lines: Lines,
     /// FROM as it was written.
     pub original: String,
+    /// Its word as it was written.
+    pub keyword: String,
+    /// The comment directly above, a line each.
+    pub comments: Vec<String>,
     /// The instructions after it.
     pub instructions: Vec<Instruction>,
 }
 
+impl Stage {
+    /// Where rules find it.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            lines: self.lines,
+            comments: &self.comments,
+        }
+    }
+}
+
+/// ARG before the first FROM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlobalArg {
+    /// Its name.
+    pub name: String,
+    /// Its default.
+    pub default: Option<String>,
+    /// Where it stands.
+    pub lines: Lines,
+    /// The comment directly above, a line each.
+    pub comments: Vec<String>,
+}
+
 impl Dockerfile {
-    /// Reads a file.
-    pub fn parse(text: &str) -> Result<(Dockerfile, Vec<Diagnostic>), SyntaxError> {
+    /// Reads a file. What the linter finds on the way it keeps, even if the file turns out to be wrong.
+    pub fn parse(text: &str, linter: &mut Linter) -> Result<Dockerfile, SyntaxError> {
         let (tree, diagnostics) = parse(text)?;
+        for directive in &tree.directives {
+            let at = Lines {
+                start: directive.line,
+                end: directive.line,
+            };
+            match directive.name.as_str() {
+                "check" => linter.read_directive(&directive.value).map_err(|error| error.at(at))?,
+                "syntax" => check_frontend(&directive.value).map_err(|error| error.at(at))?,
+                _ => {}
+            }
+        }
+        for lines in diagnostics.iter().filter_map(|diagnostic| diagnostic.lines) {
+            let place = Place { lines, comments: &[] };
+            linter.report(Rule::NoEmptyContinuation, place, "Empty continuation line".into());
+        }
         let mut global_args = Vec::new();
         let mut stages: Vec<Stage> = Vec::new();
         for node in &tree.nodes {
+            check_node(linter, node);
             let instruction = parse_instruction(node)?;
             match (instruction.kind, stages.last_mut()) {
                 (Kind::From(from), _) => {
-                    let Instruction { lines, original, .. } = instruction;
+                    let Instruction {
+                        lines,
+                        original,
+                        keyword,
+                        comments,
+                        ..
+                    } = instruction;
                     stages.push(Stage {
                         from,
                         lines,
                         original,
+                        keyword,
+                        comments,
                         instructions: Vec::new(),
                     });
                 }
                 (kind, Some(stage)) => stage.instructions.push(Instruction { kind, ..instruction }),
                 (Kind::Arg(args), None) => {
-                    global_args.extend(args.into_iter().map(|(name, value)| (name, value, node.lines)));
+                    global_args.extend(args.into_iter().map(|(name, default)| GlobalArg {
+                        name,
+                        default,
+                        lines: node.lines,
+                        comments: node.comments.clone(),
+                    }));
                 }
                 (_, None) => {
                     let hint = "begin the file with FROM; only ARG may stand before it";
@@ -65,16 +124,19 @@ impl Dockerfile {
         if stages.is_empty() {
             return Err(SyntaxError::new("dockerfile contains no stages to build").hint("add a FROM instruction"));
         }
+        check_stages(linter, &stages);
         let escape = tree.escape;
-        Ok((
-            Dockerfile {
-                global_args,
-                stages,
-                escape,
-                tree,
-            },
-            diagnostics,
-        ))
+        Ok(Dockerfile {
+            global_args,
+            stages,
+            escape,
+            tree,
+        })
+    }
+
+    /// How the words of this file are expanded.
+    pub(crate) fn expander(&self) -> Expander {
+        Expander::new(self.escape.character())
     }
 
     /// The position of a stage by its name or number; only those before `before` count.
@@ -113,4 +175,31 @@ impl Dockerfile {
             }
         })
     }
+}
+
+/// Repositories of the frontend that Kiln's own language is equal to.
+const FRONTENDS: [&str; 4] = [
+    "docker.io/docker/dockerfile",
+    "docker.io/docker/dockerfile-upstream",
+    "docker.io/dockerfile/dockerfile",
+    "docker.io/dockerfile/dockerfile-upstream",
+];
+
+/// `syntax=` may name Docker's own frontend, of any version: its language is built in. Another frontend is a
+/// program that reads another language.
+pub fn check_frontend(value: &str) -> Result<(), SyntaxError> {
+    let image = value.split_whitespace().next().unwrap_or_default();
+    let known = Reference::parse_normalized(image).is_ok_and(|reference| {
+        let name = reference.without_tag_and_digest().to_string();
+        FRONTENDS.contains(&name.as_str())
+            || name.ends_with("/docker/dockerfile")
+            || name.ends_with("/docker/dockerfile-upstream")
+    });
+    if known {
+        return Ok(());
+    }
+    Err(SyntaxError::new(format!(
+        "the frontend `{image}` is not Docker's, and other frontends cannot be run"
+    ))
+    .hint("write `# syntax=docker/dockerfile:1`, or leave the line out: the language of Docker's frontend is built in"))
 }

@@ -12,6 +12,24 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// What was probably meant by a variable's name: the first of the nearest candidates, letters in their case. A
+/// name that is among the candidates needs no suggestion.
+pub(crate) fn suggested<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const FARTHEST: usize = 2;
+    let mut best = None;
+    let mut smallest = FARTHEST + 1;
+    for candidate in candidates {
+        let distance = distance(name, candidate);
+        if distance == 0 {
+            return None;
+        }
+        if distance < smallest {
+            (best, smallest) = (Some(candidate), distance);
+        }
+    }
+    best
+}
+
 /// Levenshtein's distance.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
@@ -39,5 +57,7 @@ mod tests {
         assert_eq!(nearest("copi", instructions), Some("COPY"));
         assert_eq!(nearest("EXPLODE", instructions), None);
         assert_eq!(nearest("bulid", ["build", "base"]), Some("build"));
+        assert_eq!(suggested("PAHT", ["HOME", "PATH"]), Some("PATH"));
+        assert_eq!(suggested("PATH", ["PATHS", "PATH"]), None);
     }
 }

@@ -349,6 +349,7 @@ impl<'a> Copying<'a> {
             Some(found) => Ok((found.entry.kind.clone(), target.clone())),
             None => Err(SourceError::NotFound {
                 path: String::from_utf8_lossy(target).into_owned(),
+                origin: self.source.origin(),
             }
             .into()),
         }

@@ -289,7 +289,7 @@ fn names_an_owner(op: &FileOp) -> bool {
 /// Says when the ignore file is why a source is not found.
 fn explain(source: CopyError, contexts: &[Arc<Context>]) -> WorkerError {
     let missing = match &source {
-        CopyError::Source(SourceError::NotFound { path }) => path.clone(),
+        CopyError::Source(SourceError::NotFound { path, .. }) => path.clone(),
         _ => {
             return WorkerError::Copy {
                 source,

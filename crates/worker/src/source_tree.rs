@@ -35,10 +35,12 @@ pub enum Place {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Nothing is there.
-    #[error("\"/{path}\": not found")]
+    #[error("failed to compute cache key: failed to calculate checksum of ref {origin}: \"/{path}\": not found")]
     NotFound {
         /// What was looked for.
         path: String,
+        /// Where, as [`SourceTree::origin`] calls it.
+        origin: &'static str,
     },
     /// The source cannot be read.
     #[error("failed to look up `{path}`")]
@@ -144,6 +146,7 @@ impl SourceTree {
             }),
             None => Err(SourceError::NotFound {
                 path: String::from_utf8_lossy(&matched).into_owned(),
+                origin: self.origin(),
             }),
         }
     }
@@ -159,6 +162,7 @@ impl SourceTree {
                     .map_err(|source| view_error(path, source))?;
                 let found = found.ok_or_else(|| SourceError::NotFound {
                     path: String::from_utf8_lossy(path).into_owned(),
+                    origin: self.origin(),
                 })?;
                 (
                     layers.get(found.layer).and_then(|(_, dir)| dir.clone()),
@@ -170,7 +174,16 @@ impl SourceTree {
             Some(dir) => Ok(Content::In { dir, path }),
             None => Err(SourceError::NotFound {
                 path: String::from_utf8_lossy(&path).into_owned(),
+                origin: self.origin(),
             }),
+        }
+    }
+
+    /// What messages call it.
+    pub fn origin(&self) -> &'static str {
+        match self.place {
+            Place::Context(_) => "context",
+            Place::Layers(_) => "another step's root",
         }
     }
 

@@ -106,6 +106,12 @@ pub struct BuildArgs {
     /// Stop a step after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub timeout_step: Option<u64>,
+    /// Only check the Dockerfile: short for --call=check
+    #[arg(long)]
+    pub check: bool,
+    /// What to do with the Dockerfile: build, check, outline or targets, and `,format=json`
+    #[arg(long, value_name = "METHOD", default_value = "build", overrides_with = "call")]
+    pub call: String,
     #[command(flatten)]
     pub later: LaterArgs,
 }
@@ -135,12 +141,6 @@ pub struct LaterArgs {
     /// Named builder; `default` is accepted
     #[arg(long)]
     pub builder: Option<String>,
-    /// Only check the Dockerfile
-    #[arg(long)]
-    pub check: bool,
-    /// Another question to the Dockerfile; `build` is accepted
-    #[arg(long)]
-    pub call: Option<String>,
     /// Parent control group of steps
     #[arg(long)]
     pub cgroup_parent: Option<String>,

@@ -13,6 +13,7 @@ use crate::args::BuildArgs;
 use crate::build::{BuildError, BuildRequest, BuildResult, Machine};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
+use crate::settings::call::Method;
 use crate::{diagnostic, machine, output, render, settings};
 
 /// What a user without subordinate ids should know when a step fails.
@@ -21,6 +22,7 @@ const SINGLE_ID: &str = "this user has no subordinate ids (/etc/subuid, /etc/sub
 
 /// Builds, and says what came of it.
 pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandError> {
+    let call = settings::call::call(&args)?;
     let (request, _files) = settings::build_request(&args, environment)?;
     let identities = machine::enter_namespace()?;
     let foreign = request
@@ -50,7 +52,10 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
                 .max_parallelism
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
         };
-        crate::build::run(&request, &machine).await
+        match call.method {
+            Method::Build => crate::build::run(&request, &machine).await.map(Done::Built),
+            _ => super::call::run(call, &request, &machine).await.map(Done::Answered),
+        }
     });
     // Work that was cancelled has ended by now; what idles need not be waited for.
     runtime.shutdown_background();
@@ -64,8 +69,17 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
             command
         }
     })?;
-    report(&args, &request, &result)?;
-    Ok(0)
+    match result {
+        Done::Built(result) => report(&args, &request, &result).map(|()| 0),
+        Done::Answered(code) => Ok(code),
+    }
+}
+
+/// What was done with the Dockerfile.
+enum Done {
+    Built(BuildResult),
+    /// It was asked something; the exit code says what came of it.
+    Answered(i32),
 }
 
 fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Result<(), CommandError> {

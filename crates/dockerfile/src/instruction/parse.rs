@@ -15,6 +15,8 @@ pub fn parse_instruction(node: &Node) -> Result<Instruction, SyntaxError> {
         kind,
         lines: node.lines,
         original: node.original.trim().to_owned(),
+        keyword: node.keyword.clone(),
+        comments: node.comments.clone(),
     })
 }
 

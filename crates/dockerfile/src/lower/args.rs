@@ -1,11 +1,12 @@
 //! ARG: global ones, and those of a stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_oci::Platform;
 
 use crate::diagnostic::SyntaxError;
-use crate::expand::Expander;
+use crate::lint::check_default_bases;
+use crate::lower::outline::{Definition, declared};
 use crate::lower::{Env, Lowerer, automatic_args, set};
 
 /// Arguments that need no declaration and are part of neither key nor history.
@@ -29,6 +30,8 @@ pub(super) struct GlobalArgs {
     pub(super) declared: Env,
     /// Known without declaration.
     pub(super) automatic: BTreeMap<String, String>,
+    /// The declared ones, as a build's outline tells of them.
+    pub(super) definitions: BTreeMap<String, Definition>,
 }
 
 impl GlobalArgs {
@@ -40,41 +43,72 @@ impl GlobalArgs {
             .map(|(_, value)| value.clone());
         declared.or_else(|| self.automatic.get(name).cloned())
     }
+
+    /// Every name that has a value.
+    pub(super) fn names(&self) -> Vec<String> {
+        let declared = self.declared.iter().map(|(name, _)| name);
+        declared.chain(self.automatic.keys()).cloned().collect()
+    }
 }
 
 impl Lowerer<'_> {
     pub(super) fn global_args(&self, platform: &Platform) -> Result<GlobalArgs, SyntaxError> {
+        self.global_args_given(platform, &self.request.build_args)
+    }
+
+    fn global_args_given(
+        &self,
+        platform: &Platform,
+        given: &BTreeMap<String, String>,
+    ) -> Result<GlobalArgs, SyntaxError> {
         let target = &self.dockerfile.stages[self.target];
         let stage_name = target.from.name.clone().unwrap_or_else(|| "default".to_owned());
         let mut automatic = automatic_args(self.request, platform, &stage_name);
         for (name, value) in &mut automatic {
-            if let Some(given) = self.request.build_args.get(name) {
+            if let Some(given) = given.get(name) {
                 value.clone_from(given);
             }
         }
         let mut args = GlobalArgs {
-            declared: Env::new(),
             automatic,
+            ..GlobalArgs::default()
         };
-        for (name, default, lines) in &self.dockerfile.global_args {
-            let given = self.request.build_args.get(name).cloned();
-            let value = match (given, default) {
-                (Some(given), _) => Some(given),
+        for arg in &self.dockerfile.global_args {
+            let mut parts = BTreeSet::new();
+            let value = match (given.get(&arg.name), &arg.default) {
+                (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => {
-                    let expanded = Expander::new(self.dockerfile.escape.character())
-                        .expand(default, &|name: &str| args.value(name));
-                    Some(
-                        expanded
-                            .map_err(|error| SyntaxError::new(error.to_string()).at(*lines))?
-                            .text,
-                    )
+                    let expanded = self.expander().expand(default, &|name: &str| args.value(name));
+                    let expanded = expanded.map_err(|error| SyntaxError::new(error.to_string()).at(arg.lines))?;
+                    parts = expanded.matched;
+                    Some(expanded.text)
                 }
-                (None, None) => args.automatic.get(name).cloned(),
+                (None, None) => args.automatic.get(&arg.name).cloned(),
             };
-            if let Some(value) = value {
-                set(&mut args.declared, name, &value);
+            if let Some(value) = &value {
+                set(&mut args.declared, &arg.name, value);
             }
+            let arg_outline = declared(&arg.name, value.as_deref(), arg.lines, &arg.comments);
+            let definition = Definition {
+                arg: arg_outline,
+                parts,
+            };
+            args.definitions.insert(arg.name.clone(), definition);
         }
         Ok(args)
+    }
+
+    /// A base should have a name even if no build argument is given.
+    pub(super) fn check_defaults(&mut self) {
+        let Some(platform) = self.request.platforms.first() else {
+            return;
+        };
+        // An argument that cannot be expanded is an error of its own, where it is used.
+        let Ok(args) = self.global_args_given(platform, &BTreeMap::new()) else {
+            return;
+        };
+        check_default_bases(self.linter, self.dockerfile, self.dockerfile.expander(), &|name| {
+            args.value(name)
+        });
     }
 }

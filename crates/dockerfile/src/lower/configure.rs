@@ -4,10 +4,13 @@ use kiln_graph::{FileAction, FileOp, Op};
 use kiln_oci::HealthCheck as ConfigHealthCheck;
 use kiln_oci::config::Empty;
 
+use crate::Lines;
 use crate::diagnostic::SyntaxError;
 use crate::expand::Expander;
 use crate::instruction::{CommandLine, HealthCheck, Instruction, Kind};
+use crate::lint::{Place, Rule, check_port, check_secret};
 use crate::lower::args::PROXIES;
+use crate::lower::outline::declared;
 use crate::lower::run::{shell_of, workdir_of};
 use crate::lower::stage::Builder;
 use crate::lower::{Lowerer, history, set};
@@ -15,15 +18,16 @@ use crate::path_pattern;
 use crate::ports::parse_port;
 
 impl Lowerer<'_> {
-    pub(super) fn configure(&mut self, builder: &mut Builder, kind: &Kind) -> Result<(), SyntaxError> {
+    pub(super) fn configure(&mut self, builder: &mut Builder, instruction: &Instruction) -> Result<(), SyntaxError> {
         let expander = self.expander();
         let word = |builder: &Builder, text: &str| builder.expanded(expander, text).map(|expanded| expanded.text);
         let time = self.request.time;
-        let shown = match kind {
+        self.check(builder, instruction);
+        let shown = match &instruction.kind {
             Kind::Arg(args) => {
                 let mut shown = Vec::new();
                 for (name, default) in args {
-                    shown.push(self.declare(builder, name, default.as_deref())?);
+                    shown.push(self.declare(builder, name, default.as_deref(), instruction)?);
                 }
                 format!("ARG {}", shown.join(" "))
             }
@@ -77,7 +81,7 @@ impl Lowerer<'_> {
                 }
                 shown
             }
-            Kind::Expose(ports) => self.expose(builder, ports)?,
+            Kind::Expose(ports) => self.expose(builder, ports, instruction)?,
             Kind::Volume(volumes) => {
                 let mut shown = Vec::new();
                 for volume in volumes {
@@ -102,8 +106,9 @@ impl Lowerer<'_> {
                 format!("SHELL [{}]", words.join(" "))
             }
             Kind::OnBuild(text) => {
+                // A trigger leaves no line in the history: it has not happened yet.
                 builder.config.config.on_build.push(text.clone());
-                format!("ONBUILD {text}")
+                return Ok(());
             }
             Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_) | Kind::From(_) => return Ok(()),
         };
@@ -111,13 +116,92 @@ impl Lowerer<'_> {
         Ok(())
     }
 
+    /// Rules about instructions that change the configuration.
+    fn check(&mut self, builder: &mut Builder, instruction: &Instruction) {
+        let place = instruction.place();
+        match &instruction.kind {
+            Kind::Env(pairs) | Kind::Label(pairs) => {
+                let name = instruction.kind.name();
+                for pair in pairs {
+                    if pair.legacy {
+                        let detail = format!(
+                            "\"{name} key=value\" should be used instead of legacy \"{name} key value\" format"
+                        );
+                        self.linter.report(Rule::LegacyKeyValueFormat, place, detail);
+                    }
+                    if name == "ENV" {
+                        check_secret(self.linter, place, "ENV", &pair.key);
+                    }
+                }
+            }
+            Kind::Cmd(command) => {
+                let before = builder.used.cmd.replace((place.lines, instruction.comments.clone()));
+                self.check_command(builder, instruction, Some(command), before);
+            }
+            Kind::Entrypoint(command) => {
+                let before = builder
+                    .used
+                    .entrypoint
+                    .replace((place.lines, instruction.comments.clone()));
+                self.check_command(builder, instruction, Some(command), before);
+            }
+            Kind::HealthCheck(_) => {
+                let before = builder
+                    .used
+                    .health_check
+                    .replace((place.lines, instruction.comments.clone()));
+                self.check_command(builder, instruction, None, before);
+            }
+            _ => {}
+        }
+    }
+
+    /// The last of several counts: the one before is told of, as it is the one without effect.
+    fn check_command(
+        &mut self,
+        builder: &Builder,
+        instruction: &Instruction,
+        command: Option<&CommandLine>,
+        before: Option<(Lines, Vec<String>)>,
+    ) {
+        let name = instruction.kind.name();
+        if let Some((lines, comments)) = before {
+            let detail = format!(
+                "Multiple {name} instructions should not be used in the same stage because only the last one will be used"
+            );
+            let place = Place {
+                lines,
+                comments: &comments,
+            };
+            self.linter.report(Rule::MultipleInstructionsDisallowed, place, detail);
+        }
+        // Who names a shell wants one.
+        if command.is_some_and(|command| command.shell) && builder.config.config.shell.is_empty() {
+            let detail =
+                format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
+            self.linter
+                .report(Rule::JsonArgsRecommended, instruction.place(), detail);
+        }
+    }
+
     /// Declares an argument of the stage. Gives it as history shows it.
-    fn declare(&self, builder: &mut Builder, name: &str, default: Option<&str>) -> Result<String, SyntaxError> {
+    fn declare(
+        &mut self,
+        builder: &mut Builder,
+        name: &str,
+        default: Option<&str>,
+        instruction: &Instruction,
+    ) -> Result<String, SyntaxError> {
         let name = builder.expanded(self.expander(), name)?.text;
         let default = default
             .map(|default| builder.expanded(self.expander(), default).map(|expanded| expanded.text))
             .transpose()?;
+        check_secret(self.linter, instruction.place(), "ARG", &name);
         let given = self.request.build_args.get(&name).cloned();
+        if given.is_none() && default.is_none() {
+            self.check_extension(&name, instruction.place());
+        }
+        let inherited = given.is_none() && default.is_none() && builder.globals.value(&name).is_some();
         let value = given
             .or_else(|| default.clone())
             .or_else(|| builder.globals.value(&name));
@@ -125,16 +209,25 @@ impl Lowerer<'_> {
             Some(value) => format!("{name}={value}"),
             None => name.clone(),
         };
+        let told = declared(&name, value.as_deref(), instruction.lines, &instruction.comments);
+        builder.outline.declare(told, inherited);
         if PROXIES.contains(&name.as_str()) && default.is_none() {
             // Declared or not, a proxy's value is no part of the image.
             return Ok(name);
         }
-        builder.args.retain(|(known, _)| *known != name);
-        builder.args.push((name, value));
+        match builder.args.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => builder.args.push((name, value)),
+        }
         Ok(shown)
     }
 
-    fn expose(&self, builder: &mut Builder, ports: &[String]) -> Result<String, SyntaxError> {
+    fn expose(
+        &mut self,
+        builder: &mut Builder,
+        ports: &[String],
+        instruction: &Instruction,
+    ) -> Result<String, SyntaxError> {
         let mut all = Vec::new();
         for port in ports {
             for word in builder
@@ -147,6 +240,7 @@ impl Lowerer<'_> {
                 )?
                 .words
             {
+                check_port(self.linter, instruction.place(), &word);
                 all.extend(parse_port(&word).map_err(|error| SyntaxError::new(error.to_string()))?);
             }
         }
@@ -168,6 +262,12 @@ impl Lowerer<'_> {
         instruction: &Instruction,
     ) -> Result<(), SyntaxError> {
         let written = builder.expanded(self.expander(), path)?.text;
+        if !builder.workdir_set && !written.starts_with('/') {
+            let detail = format!("Relative workdir {written:?} can have unexpected results if the base image changes");
+            self.linter
+                .report(Rule::WorkdirRelativePath, instruction.place(), detail);
+        }
+        builder.workdir_set = true;
         let directory = workdir(&workdir_of(builder), &written);
         builder.config.config.working_dir.clone_from(&directory);
         if directory == "/" {

@@ -5,6 +5,7 @@ use kiln_graph::{CopyAction, FileAction, FileOp, HttpSource, Op, Owner, VertexId
 use crate::diagnostic::SyntaxError;
 use crate::expand::Expander;
 use crate::instruction::{Copy, Instruction};
+use crate::lint::Rule;
 use crate::lower::run::workdir_of;
 use crate::lower::stage::{Builder, FileOrigin};
 use crate::lower::{Lowerer, history, workdir};
@@ -76,6 +77,9 @@ impl Lowerer<'_> {
                     FileOrigin::Pending => return Ok(false),
                 }
             };
+            if !remote && copy.from.is_none() {
+                self.check_ignored(source, instruction);
+            }
             let input = position(&mut inputs, vertex);
             let (path, written) = if remote {
                 (file_name(source), source.clone())
@@ -137,7 +141,12 @@ impl Lowerer<'_> {
         Ok(true)
     }
 
-    fn source(&mut self, builder: &Builder, copy: &Copy, instruction: &Instruction) -> Result<FileOrigin, SyntaxError> {
+    fn source(
+        &mut self,
+        builder: &mut Builder,
+        copy: &Copy,
+        instruction: &Instruction,
+    ) -> Result<FileOrigin, SyntaxError> {
         match &copy.from {
             None => Ok(FileOrigin::Vertex(self.local("context", self.request.ignore.clone()))),
             Some(name) if name.contains('$') => {
@@ -145,6 +154,23 @@ impl Lowerer<'_> {
                 Err(SyntaxError::new(message))
             }
             Some(name) => self.origin(builder, name, instruction.lines, &instruction.original),
+        }
+    }
+
+    fn check_ignored(&mut self, source: &str, instruction: &Instruction) {
+        let cleaned = path_pattern::clean(&format!("/{source}"));
+        let cleaned = match cleaned.trim_start_matches('/') {
+            "" => ".",
+            path => path,
+        };
+        if self.linter.is_ignored(cleaned) {
+            let verb = if instruction.kind.name() == "ADD" {
+                "Add"
+            } else {
+                "Copy"
+            };
+            let detail = format!("Attempting to {verb} file {cleaned:?} that is excluded by .dockerignore");
+            self.linter.report(Rule::CopyIgnoredFile, instruction.place(), detail);
         }
     }
 
@@ -244,20 +270,14 @@ fn check_mode(mode: &str) -> Result<(), SyntaxError> {
 
 fn created_by(copy: &Copy, sources: &[String], chown: Option<&str>, chmod: Option<&str>, destination: &str) -> String {
     let mut text = String::from(if copy.add { "ADD" } else { "COPY" });
+    if copy.parents {
+        text.push_str(" --parents");
+    }
     if let Some(chown) = chown {
         text.push_str(&format!(" --chown={chown}"));
     }
     if let Some(chmod) = chmod {
         text.push_str(&format!(" --chmod={chmod}"));
-    }
-    if copy.link {
-        text.push_str(" --link");
-    }
-    if copy.parents {
-        text.push_str(" --parents");
-    }
-    for pattern in &copy.exclude {
-        text.push_str(&format!(" --exclude={pattern}"));
     }
     for source in sources
         .iter()

@@ -1,12 +1,12 @@
 //! RUN.
 
-use kiln_graph::{ExecOp, Mount, MountKind, NetworkMode, Op, SecurityMode, Sharing, VertexId};
+use kiln_graph::{ExecOp, Mount, MountKind, NetworkMode, Op, SecurityMode, VertexId};
 
 use crate::ast::Heredoc;
 use crate::diagnostic::SyntaxError;
-use crate::instruction::{Instruction, MountSpec, Run, parse_mount};
+use crate::instruction::{Instruction, Run, parse_device, parse_mount};
 use crate::lower::args::PROXIES;
-use crate::lower::stage::{Builder, FileOrigin};
+use crate::lower::stage::Builder;
 use crate::lower::{Env, Lowerer, history};
 
 impl Lowerer<'_> {
@@ -17,22 +17,31 @@ impl Lowerer<'_> {
         run: &Run,
         instruction: &Instruction,
     ) -> Result<bool, SyntaxError> {
-        if !run.devices.is_empty() {
-            let error = SyntaxError::new("RUN --device is not supported yet");
-            return Err(error.hint("steps see only the usual devices of a container"));
+        for device in &run.devices {
+            let text = builder.expanded(self.expander(), device)?.text;
+            let device = parse_device(&text)?;
+            // As with the peers, a step that can do without a device runs without it.
+            if device.required {
+                let error = SyntaxError::new(format!("the required device `{}` is not available", device.name));
+                return Err(error.hint("steps see only the usual devices of a container: leave out `required`, or build where the device is"));
+            }
         }
-        let (argv, shown, heredoc_mounts) = self.command(builder, run)?;
+        let (argv, script) = self.command(builder, run);
         let mut inputs = vec![builder.vertex.clone()];
         let mut mounts = Vec::new();
         for text in &run.mounts {
             let text = builder.expanded(self.expander(), text)?.text;
             let spec = parse_mount(&text)?;
-            match self.mount(builder, &spec, &mut inputs, instruction)? {
+            let ssh_mounts = mounts
+                .iter()
+                .filter(|mount: &&Mount| matches!(mount.kind, MountKind::Ssh { .. }))
+                .count();
+            match self.mount(builder, &spec, &mut inputs, ssh_mounts, instruction)? {
                 Some(mount) => mounts.push(mount),
                 None => return Ok(false),
             }
         }
-        for (vertex, target) in heredoc_mounts {
+        if let Some((vertex, target)) = script {
             inputs.push(vertex);
             let kind = MountKind::Bind {
                 input: inputs.len() - 1,
@@ -41,6 +50,7 @@ impl Lowerer<'_> {
             };
             mounts.push(Mount { target, kind });
         }
+        let shown = argv.clone();
         let network = self.network(builder, run)?;
         let security = self.security(run)?;
         let exec = ExecOp {
@@ -66,39 +76,23 @@ impl Lowerer<'_> {
         Ok(true)
     }
 
-    /// The words of the command, the same as history shows them, and the here-documents that are files.
-    #[expect(clippy::type_complexity, reason = "three results of one reading")]
-    fn command(
-        &mut self,
-        builder: &Builder,
-        run: &Run,
-    ) -> Result<(Vec<String>, Vec<String>, Vec<(VertexId, String)>), SyntaxError> {
+    /// The words of the command, and the here-document that is a program of its own.
+    fn command(&mut self, builder: &Builder, run: &Run) -> (Vec<String>, Option<(VertexId, String)>) {
         if !run.command.shell {
-            return Ok((run.command.words.clone(), run.command.words.clone(), Vec::new()));
+            return (run.command.words.clone(), None);
         }
         let text = run.command.words.first().cloned().unwrap_or_default();
-        let shell = shell_of(builder);
-        let shelled = |text: String| -> Vec<String> { shell.iter().cloned().chain([text]).collect() };
-        let [heredoc] = run.heredocs.as_slice() else {
-            let full = with_documents(&text, &run.heredocs);
-            return Ok((shelled(full.clone()), shelled(full), Vec::new()));
-        };
-        let only_document = text
-            .trim()
-            .trim_start_matches(|letter: char| letter.is_ascii_digit())
-            .starts_with("<<")
-            && !text.trim().contains(char::is_whitespace);
-        if !only_document {
-            let full = with_documents(&text, &run.heredocs);
-            return Ok((shelled(full.clone()), shelled(full), Vec::new()));
+        let shelled = |text: String| -> Vec<String> { shell_of(builder).into_iter().chain([text]).collect() };
+        match run.heredocs.as_slice() {
+            [heredoc] if is_only_document(&text) => {
+                if heredoc.content.starts_with("#!") {
+                    let path = format!("/dev/pipes/{}", heredoc.name);
+                    return (vec![path.clone()], Some((self.script(heredoc), path)));
+                }
+                (shelled(heredoc.content.clone()), None)
+            }
+            heredocs => (shelled(with_documents(&text, heredocs)), None),
         }
-        let shown = with_documents(&text, &run.heredocs);
-        if heredoc.content.starts_with("#!") {
-            let vertex = self.script(heredoc);
-            let path = "/dev/pipes/EOF".replace("EOF", &heredoc.name);
-            return Ok((vec![path.clone()], shelled(shown), vec![(vertex, path)]));
-        }
-        Ok((shelled(heredoc.content.clone()), shelled(shown), Vec::new()))
     }
 
     /// A here-document as an executable file.
@@ -120,109 +114,6 @@ impl Lowerer<'_> {
             vec![scratch],
             meta(),
         )
-    }
-
-    fn mount(
-        &mut self,
-        builder: &Builder,
-        spec: &MountSpec,
-        inputs: &mut Vec<VertexId>,
-        instruction: &Instruction,
-    ) -> Result<Option<Mount>, SyntaxError> {
-        let mut input = |lowerer: &mut Self| -> Result<Option<usize>, SyntaxError> {
-            let vertex = match &spec.from {
-                None => lowerer.local("context", lowerer.request.ignore.clone()),
-                Some(name) => match lowerer.origin(builder, name, instruction.lines, &instruction.original)? {
-                    FileOrigin::Vertex(vertex) => vertex,
-                    FileOrigin::Pending => return Ok(None),
-                },
-            };
-            inputs.push(vertex);
-            Ok(Some(inputs.len() - 1))
-        };
-        let absolute = |target: &str| super::workdir(&workdir_of(builder), target);
-        let source = || spec.source.clone().unwrap_or_default();
-        let (mode, uid, gid) = (spec.mode, spec.uid.unwrap_or(0), spec.gid.unwrap_or(0));
-        let kind = match spec.kind.as_str() {
-            "bind" => {
-                let Some(input) = input(self)? else { return Ok(None) };
-                MountKind::Bind {
-                    input,
-                    source: source(),
-                    writable: spec.read_only == Some(false),
-                }
-            }
-            "cache" => {
-                let from = match &spec.from {
-                    None => None,
-                    Some(_) => match input(self)? {
-                        Some(input) => Some(input),
-                        None => return Ok(None),
-                    },
-                };
-                let target = absolute(spec.target.as_deref().unwrap_or_default());
-                MountKind::Cache {
-                    id: spec.id.clone().unwrap_or(target),
-                    sharing: match spec.sharing.as_deref() {
-                        Some("private") => Sharing::Private,
-                        Some("locked") => Sharing::Locked,
-                        _ => Sharing::Shared,
-                    },
-                    input: from,
-                    source: source(),
-                    mode: mode.unwrap_or(0o755),
-                    uid,
-                    gid,
-                    read_only: spec.read_only == Some(true),
-                }
-            }
-            "tmpfs" => MountKind::Tmpfs { size: spec.size },
-            "secret" => {
-                let id = spec.id.clone().or_else(|| spec.source.clone()).or_else(|| {
-                    spec.target
-                        .as_deref()
-                        .and_then(|target| target.rsplit('/').next())
-                        .map(str::to_owned)
-                });
-                let id = id.ok_or_else(|| SyntaxError::new("one of source, target required"))?;
-                let target = match (&spec.target, &spec.env) {
-                    (Some(target), _) => absolute(target),
-                    (None, Some(_)) => String::new(),
-                    (None, None) => format!("/run/secrets/{}", id.rsplit('/').next().unwrap_or(&id)),
-                };
-                let kind = MountKind::Secret {
-                    id,
-                    required: spec.required,
-                    mode: mode.unwrap_or(0o400),
-                    uid,
-                    gid,
-                    env: spec.env.clone(),
-                };
-                return Ok(Some(Mount { target, kind }));
-            }
-            _ => {
-                let target = spec
-                    .target
-                    .as_deref()
-                    .map(absolute)
-                    .unwrap_or_else(|| "/run/buildkit/ssh_agent.0".to_owned());
-                let id = spec.id.clone().unwrap_or_else(|| "default".into());
-                return Ok(Some(Mount {
-                    target,
-                    kind: MountKind::Ssh {
-                        id,
-                        required: spec.required,
-                        mode: mode.unwrap_or(0o600),
-                        uid,
-                        gid,
-                    },
-                }));
-            }
-        };
-        Ok(Some(Mount {
-            target: absolute(spec.target.as_deref().unwrap_or_default()),
-            kind,
-        }))
     }
 
     fn network(&self, builder: &Builder, run: &Run) -> Result<NetworkMode, SyntaxError> {
@@ -268,6 +159,13 @@ pub(super) fn workdir_of(builder: &Builder) -> String {
         "" => "/".into(),
         directory => directory.to_owned(),
     }
+}
+
+/// Whether a command is a here-document and nothing else.
+fn is_only_document(text: &str) -> bool {
+    let text = text.trim();
+    let operator = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    operator.starts_with("<<") && !text.contains(char::is_whitespace)
 }
 
 fn with_documents(text: &str, heredocs: &[Heredoc]) -> String {

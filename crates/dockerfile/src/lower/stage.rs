@@ -1,5 +1,6 @@
 //! One stage: its base, then its instructions in order.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use kiln_graph::{ImageOrigin, LocalSource, Op, SourceLines, VertexId, VertexMeta};
@@ -9,10 +10,13 @@ use crate::Lines;
 use crate::diagnostic::SyntaxError;
 use crate::expand::{Expanded, Expander};
 use crate::instruction::{Instruction, Kind, parse_onbuild};
+use crate::lint::{Place, Rule, check_from_args, check_from_platform};
 use crate::lower::args::GlobalArgs;
-use crate::lower::{Env, Lowerer, history, set};
+use crate::lower::outline::StageOutline;
+use crate::lower::{Env, Lowerer, architecture, history, set};
 use crate::plan::{NamedContext, Need, NoCache};
-use crate::suggestion::nearest;
+use crate::stage::Stage;
+use crate::suggestion::{nearest, suggested};
 
 /// A stage that is lowered.
 #[derive(Debug, Clone)]
@@ -20,6 +24,10 @@ pub(super) struct Lowered {
     pub(super) vertex: VertexId,
     pub(super) config: ImageConfig,
     pub(super) platform: Platform,
+    /// The arguments that stages built on it inherit.
+    args: Vec<(String, Option<String>)>,
+    /// Whether a WORKDIR of this file set the working directory.
+    pub(super) workdir_set: bool,
 }
 
 /// A stage that is being lowered.
@@ -36,8 +44,21 @@ pub(super) struct Builder {
     pub(super) steps: (usize, usize),
     pub(super) ignore_cache: bool,
     pub(super) cmd_set: bool,
-    /// Whether the root is still empty, so that a relative path has nothing to be relative to.
+    pub(super) workdir_set: bool,
+    /// Instructions of which only the last counts.
+    pub(super) used: Used,
+    /// Variables that were used without being defined, with what was probably meant.
+    undefined: RefCell<Vec<(String, Option<String>)>>,
+    pub(super) outline: StageOutline,
     pub(super) lines: Lines,
+}
+
+/// Where instructions stand of which only the last one of a stage counts.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    pub(super) cmd: Option<(Lines, Vec<String>)>,
+    pub(super) entrypoint: Option<(Lines, Vec<String>)>,
+    pub(super) health_check: Option<(Lines, Vec<String>)>,
 }
 
 /// What an instruction takes files from.
@@ -70,31 +91,45 @@ impl Lowerer<'_> {
         Ok(lowered)
     }
 
+    /// Every FROM must make sense, whether the target needs its stage or not.
+    pub(super) fn check_bases(&mut self) -> Result<(), SyntaxError> {
+        let Some(target) = self.request.platforms.first() else {
+            return Ok(());
+        };
+        let globals = self.global_args(target)?;
+        for (number, stage) in self.dockerfile.stages.iter().enumerate() {
+            let mut outline = StageOutline::default();
+            let at = |error: SyntaxError| error.at(stage.lines);
+            let base = self.base_name(number, &globals, &mut outline).map_err(at)?;
+            if let Some(written) = &stage.from.platform {
+                self.stage_platform(number, written, &globals, &mut outline)
+                    .map_err(at)?;
+            }
+            if base != "scratch" && self.earlier_stage(&base, number).is_none() {
+                base_reference(&base).map_err(at)?;
+            }
+        }
+        Ok(())
+    }
+
     fn lower_stage(&mut self, number: usize, target: &Platform) -> Result<Option<Lowered>, SyntaxError> {
         let stage = &self.dockerfile.stages[number];
         let globals = self.global_args(target)?;
-        let expand = |text: &str, what: &str| -> Result<String, SyntaxError> {
-            let expanded =
-                Expander::new(self.dockerfile.escape.character()).expand(text, &|name: &str| globals.value(name));
-            let text_of = expanded.map_err(|error| SyntaxError::new(error.to_string()))?.text;
-            if text_of.is_empty() && what == "base name" {
-                return Err(SyntaxError::new(format!("base name ({text}) should not be blank"))
-                    .hint("give the argument a default before FROM"));
-            }
-            Ok(text_of)
-        };
+        let mut outline = StageOutline::new(globals.definitions.clone());
+        let base = self.base_name(number, &globals, &mut outline)?;
         let platform = match &stage.from.platform {
             None => target.clone(),
-            Some(text) => {
-                let text = expand(text, "platform")?;
-                let parsed = text.parse();
-                parsed.map_err(|error| SyntaxError::new(format!("failed to parse platform {text}: {error}")))?
-            }
+            Some(written) => self.stage_platform(number, written, &globals, &mut outline)?,
         };
-        let base = expand(&stage.from.base, "base name")?;
+        if let Some(earlier) = self.earlier_stage(&base, number) {
+            outline.take_from(earlier);
+        }
         let Some((vertex, mut config, from_image, platform)) = self.base(&base, number, target, platform)? else {
             return Ok(None);
         };
+        let parent = self
+            .earlier_stage(&base, number)
+            .and_then(|earlier| self.stages.get(&(earlier, target.clone())).cloned().flatten());
         config.created = Some(history::timestamp(self.request.time));
         let name = stage.from.name.clone();
         let ignore_cache = match &self.request.no_cache {
@@ -122,11 +157,15 @@ impl Lowerer<'_> {
             platform,
             vertex,
             config,
-            args: Vec::new(),
+            args: parent.as_ref().map(|parent| parent.args.clone()).unwrap_or_default(),
             globals,
             steps: (1, count),
             ignore_cache,
             cmd_set: false,
+            workdir_set: parent.is_some_and(|parent| parent.workdir_set),
+            used: Used::default(),
+            undefined: RefCell::default(),
+            outline,
             lines: stage.lines,
         };
         for trigger in triggers {
@@ -145,11 +184,113 @@ impl Lowerer<'_> {
                 return Ok(None);
             }
         }
+        self.outlines.entry(number).or_insert(builder.outline);
         Ok(Some(Lowered {
             vertex: builder.vertex,
             config: builder.config,
             platform: builder.platform,
+            args: builder.args,
+            workdir_set: builder.workdir_set,
         }))
+    }
+
+    /// The base's name after expansion.
+    fn base_name(
+        &mut self,
+        number: usize,
+        globals: &GlobalArgs,
+        outline: &mut StageOutline,
+    ) -> Result<String, SyntaxError> {
+        let stage = &self.dockerfile.stages[number];
+        let expanded = self.expanded_from(stage, &stage.from.base, globals, outline)?;
+        if expanded.text.is_empty() {
+            let message = format!("base name ({}) should not be blank", stage.from.base);
+            return Err(SyntaxError::new(message).hint("give the argument a default before FROM"));
+        }
+        Ok(expanded.text)
+    }
+
+    fn stage_platform(
+        &mut self,
+        number: usize,
+        written: &str,
+        globals: &GlobalArgs,
+        outline: &mut StageOutline,
+    ) -> Result<Platform, SyntaxError> {
+        let stage = &self.dockerfile.stages[number];
+        let expanded = self.expanded_from(stage, written, globals, outline)?;
+        let target = globals.value("TARGETPLATFORM").unwrap_or_default();
+        check_from_platform(self.linter, stage, written, &expanded, &target);
+        let names = globals.names();
+        let meant = expanded
+            .unmatched
+            .iter()
+            .find_map(|name| suggested(name, names.iter().map(String::as_str)));
+        let meant = meant.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default();
+        if expanded.text.is_empty() {
+            return Err(SyntaxError::new(format!(
+                "empty platform value from expression {written}{meant}"
+            )));
+        }
+        let parsed = expanded.text.parse();
+        parsed.map_err(|error| SyntaxError::new(format!("failed to parse platform {}: {error}{meant}", expanded.text)))
+    }
+
+    /// A word of FROM, expanded with the global arguments.
+    fn expanded_from(
+        &mut self,
+        stage: &Stage,
+        text: &str,
+        globals: &GlobalArgs,
+        outline: &mut StageOutline,
+    ) -> Result<Expanded, SyntaxError> {
+        let expanded = self.expander().expand(text, &|name: &str| globals.value(name));
+        let expanded = expanded.map_err(|error| SyntaxError::new(error.to_string()))?;
+        check_from_args(self.linter, stage.place(), &expanded, &globals.names());
+        for name in &expanded.matched {
+            self.check_extension(name, stage.place());
+        }
+        outline.use_args(&expanded.matched);
+        Ok(expanded)
+    }
+
+    /// An argument that other builders do not know.
+    pub(super) fn check_extension(&mut self, name: &str, place: Place<'_>) {
+        if architecture::is_extension(name) {
+            let detail = format!("`{name}` is an extension of Kiln: other builders leave it empty");
+            let repair =
+                format!("give it a default for other builders, such as `ARG {name}=…`, or choose by $TARGETARCH");
+            self.linter.add(Rule::KilnExtension, place, detail, Some(repair));
+        }
+    }
+
+    /// What the image of a FROM is for, against what the stage is for.
+    fn check_base(&mut self, reference: &Reference, platform: &Platform, place: Place<'_>) {
+        let origin = &ImageOrigin::Registry;
+        let Some(image) = self.resolved.find(reference, origin, platform) else {
+            return;
+        };
+        let (os, architecture) = (&image.config.os, &image.config.architecture);
+        if !architecture.is_empty() && (os, architecture) != (&platform.os, &platform.architecture) {
+            let detail = format!(
+                "Base image {reference} was pulled with platform \"{os}/{architecture}\", expected \"{platform}\" for current build"
+            );
+            self.linter.report(Rule::InvalidBaseImagePlatform, place, detail);
+        }
+        let several = self.request.platforms.len() > 1 || self.request.every_stage;
+        if several && reference.digest().is_some() && image.source.manifest.as_ref() == reference.digest() {
+            let detail = format!("the digest of `{reference}` is that of the image for {os}/{architecture} alone");
+            let repair = "pin the digest of the image index instead: `kiln inspect` shows it";
+            self.linter
+                .add(Rule::SinglePlatformPin, place, detail, Some(repair.into()));
+        }
+    }
+
+    /// The stage before `number` that a base names.
+    fn earlier_stage(&self, base: &str, number: usize) -> Option<usize> {
+        self.dockerfile
+            .stage(base, number)
+            .filter(|_| base.parse::<usize>().is_err())
     }
 
     /// The root that a stage begins with: a named context, an earlier stage, nothing, or an image. Whether it is
@@ -185,11 +326,7 @@ impl Lowerer<'_> {
                 }
             };
         }
-        if let Some(earlier) = self
-            .dockerfile
-            .stage(base, number)
-            .filter(|_| base.parse::<usize>().is_err())
-        {
+        if let Some(earlier) = self.earlier_stage(base, number) {
             return Ok(self.stage(earlier, target)?.map(|lowered| {
                 let on_build = lowered.config.config.on_build.is_empty();
                 (lowered.vertex, lowered.config, !on_build, lowered.platform)
@@ -206,10 +343,10 @@ impl Lowerer<'_> {
             );
             return Ok(Some((vertex, empty_config(&platform), false, platform)));
         }
-        let reference = Reference::parse_normalized(base)
-            .map_err(|error| SyntaxError::new(format!("failed to parse stage name {base:?}: {error}")))?;
+        let reference = base_reference(base)?;
+        self.check_base(&reference, &platform, stage.place());
         self.image(
-            &reference.tagged_latest(),
+            &reference,
             &ImageOrigin::Registry,
             &platform,
             stage.lines,
@@ -363,7 +500,7 @@ impl Lowerer<'_> {
     /// What `--from` names: an earlier stage, a named context, or an image.
     pub(super) fn origin(
         &mut self,
-        builder: &Builder,
+        builder: &mut Builder,
         name: &str,
         lines: Lines,
         text: &str,
@@ -392,6 +529,7 @@ impl Lowerer<'_> {
                 let error = SyntaxError::new(format!("invalid from flag value {name}: it names {what}"));
                 return Err(error.hint("a stage can copy from the stages before it"));
             }
+            builder.outline.take_from(stage);
             let target = builder.target_platform.clone();
             return Ok(self
                 .stage(stage, &target)?
@@ -457,17 +595,25 @@ impl Lowerer<'_> {
     /// Carries out one instruction. False: an image that it needs is not resolved yet.
     fn instruction(&mut self, builder: &mut Builder, instruction: &Instruction) -> Result<bool, SyntaxError> {
         builder.lines = instruction.lines;
-        match &instruction.kind {
+        let done = match &instruction.kind {
             Kind::Run(run) => self.run(builder, run, instruction),
             Kind::Copy(copy) => self.copy(builder, copy, instruction),
             Kind::Workdir(path) => self.workdir(builder, path, instruction).map(|()| true),
             Kind::From(_) => Err(SyntaxError::new("FROM cannot stand inside a stage")),
-            other => self.configure(builder, other).map(|()| true),
+            _ => self.configure(builder, instruction).map(|()| true),
+        };
+        for (name, meant) in builder.undefined.take() {
+            let meant = meant
+                .map(|meant| format!(" (did you mean ${meant}?)"))
+                .unwrap_or_default();
+            let detail = format!("Usage of undefined variable '${name}'{meant}");
+            self.linter.report(Rule::UndefinedVar, instruction.place(), detail);
         }
+        done
     }
 
     pub(super) fn expander(&self) -> Expander {
-        Expander::new(self.dockerfile.escape.character())
+        self.dockerfile.expander()
     }
 }
 
@@ -498,10 +644,35 @@ impl Builder {
 
     pub(super) fn expanded(&self, expander: Expander, text: &str) -> Result<Expanded, SyntaxError> {
         let env = self.env();
-        expander
+        let expanded = expander
             .expand(text, env.as_slice())
-            .map_err(|error| SyntaxError::new(error.to_string()))
+            .map_err(|error| SyntaxError::new(error.to_string()))?;
+        self.note_undefined(&expanded, &env);
+        Ok(expanded)
     }
+
+    fn note_undefined(&self, expanded: &Expanded, env: &Env) {
+        let declared = |name: &String| self.args.iter().any(|(known, _)| known == name);
+        let unknown = expanded
+            .unmatched
+            .iter()
+            .filter(|name| !declared(name) && !NEVER_UNDEFINED.contains(&name.as_str()));
+        for name in unknown {
+            let globals = self.globals.names();
+            let known = globals.iter().chain(env.iter().map(|(known, _)| known));
+            let meant = suggested(name, known.map(String::as_str)).map(str::to_owned);
+            self.undefined.borrow_mut().push((name.clone(), meant));
+        }
+    }
+}
+
+/// Arguments for scanners, which need no value.
+const NEVER_UNDEFINED: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
+fn base_reference(base: &str) -> Result<Reference, SyntaxError> {
+    let parsed = Reference::parse_normalized(base);
+    let parsed = parsed.map_err(|error| SyntaxError::new(format!("failed to parse stage name {base:?}: {error}")))?;
+    Ok(parsed.tagged_latest())
 }
 
 fn makes_vertex(kind: &Kind) -> bool {

@@ -7,7 +7,8 @@ use kiln_dockerfile::Dockerfile;
 use kiln_dockerfile::ast::{Escape, Node};
 use kiln_dockerfile::expand::{Expander, pattern_expression, reversed_pattern};
 use kiln_dockerfile::ignore::{Matching, PatternMatcher};
-use kiln_dockerfile::instruction::{Instruction, Kind, parse_instruction};
+use kiln_dockerfile::instruction::{Instruction, Kind, parse_device, parse_instruction};
+use kiln_dockerfile::lint::Linter;
 use kiln_dockerfile::parser::{heredocs_of_line, json_words, parse, parse_heredoc, split_words};
 use kiln_dockerfile::ports::parse_port;
 use serde_json::{Value, json};
@@ -258,11 +259,7 @@ fn instruction_case(table: &Table, case: &Case) -> Option<Verdict> {
         }
         "TestHandleJSONArgs" => command_words(case),
         name if name.starts_with("TestParsePort") || name.starts_with("TestPartPort") => port(case),
-        "TestParseDevice" => {
-            return Some(Verdict::Driven(Err(
-                "`RUN --device` is parsed but its value is not yet read".to_owned(),
-            )));
-        }
+        "TestParseDevice" => device(case),
         _ => return None,
     };
     Some(outcome.into())
@@ -322,6 +319,19 @@ fn command_words(case: &Case) -> Result<(), String> {
     equal(strings(&case.value["expected"]), command.words)
 }
 
+fn device(case: &Case) -> Result<(), String> {
+    match parse_device(case.text("input")) {
+        Ok(device) if case.expects_error("expectedErr") => Err(format!("must be refused, gives {device:?}")),
+        Ok(device) => {
+            let expected = &case.value["expected"];
+            equal(expected["Name"].as_str(), Some(device.name.as_str()))?;
+            equal(expected["Required"].as_bool(), Some(device.required))
+        }
+        Err(error) if case.expects_error("expectedErr") => contains(&error.to_string(), case.error("expectedErr")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn port(case: &Case) -> Result<(), String> {
     match parse_port(case.text("spec")) {
         Ok(ports) if case.expects_error("expError") => Err(format!("must be refused, gives {ports:?}")),
@@ -369,7 +379,7 @@ fn read_as_the_peers(dockerfile: &Path, expected: &Path) -> Result<(), String> {
         equal(strings(&instruction["prev_comment"]), node.comments.clone())?;
     }
     if expected["convert_error"].is_null() {
-        Dockerfile::parse(&text).map_err(|error| format!("must be accepted: {error}"))?;
+        Dockerfile::parse(&text, &mut Linter::new()).map_err(|error| format!("must be accepted: {error}"))?;
     }
     Ok(())
 }

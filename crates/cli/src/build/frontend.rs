@@ -1,0 +1,154 @@
+//! From the Dockerfile's text to the graph: parsing, checks, the build's time, and images as they are needed.
+
+use kiln_dockerfile::Dockerfile;
+use kiln_dockerfile::epoch::{self, Epoch, epoch};
+use kiln_dockerfile::lint::{Linter, check_platforms};
+use kiln_dockerfile::lower::{Lowered, Lowering, lower};
+use kiln_dockerfile::plan::{Need, Resolved, ResolvedImage};
+use kiln_graph::{Event, ImageOrigin, Outcome};
+use kiln_worker::Images;
+
+use crate::build::{BuildError, BuildRequest, Machine};
+
+/// A build whose graph is known.
+#[derive(Debug)]
+pub struct Planned {
+    /// What was asked for, with the time that the Dockerfile gives it.
+    pub request: BuildRequest,
+    /// The graph.
+    pub lowered: Lowered,
+}
+
+/// A linter as the request wants it.
+pub fn linter(request: &BuildRequest) -> Result<Linter, BuildError> {
+    let check = request
+        .plan
+        .build_args
+        .get("BUILDKIT_DOCKERFILE_CHECK")
+        .map(String::as_str);
+    let mut linter = Linter::with_override(check).map_err(|error| BuildError::syntax(request, error))?;
+    linter.set_ignore(&request.plan.ignore);
+    Ok(linter)
+}
+
+/// Reads the Dockerfile. The linter keeps what it found even if the file is wrong.
+pub fn parse(request: &BuildRequest, linter: &mut Linter) -> Result<Dockerfile, BuildError> {
+    if let Some(frontend) = request.plan.build_args.get("BUILDKIT_SYNTAX") {
+        kiln_dockerfile::stage::check_frontend(frontend).map_err(|error| BuildError::syntax(request, error))?;
+    }
+    let dockerfile =
+        Dockerfile::parse(&request.dockerfile, linter).map_err(|error| BuildError::syntax(request, error))?;
+    let foreign = |platform| kiln_sandbox::emulator::execution(platform) == kiln_sandbox::emulator::Execution::Emulated;
+    check_platforms(
+        linter,
+        &dockerfile,
+        &request.plan.platforms,
+        request.plan.platforms.iter().any(foreign),
+    );
+    Ok(dockerfile)
+}
+
+/// Parses and lowers, and refuses what the Dockerfile itself declares an error.
+pub async fn plan(request: &BuildRequest, machine: &Machine, linter: &mut Linter) -> Result<Planned, BuildError> {
+    let dockerfile = parse(request, linter)?;
+    let request = with_time(request, &dockerfile)?;
+    let lowered = lower_all(&request, machine, &dockerfile, linter).await?;
+    match linter.violation() {
+        Some(violation) => Err(BuildError::syntax(&request, violation)),
+        None => Ok(Planned { request, lowered }),
+    }
+}
+
+/// Tells what the linter found.
+pub fn tell(machine: &Machine, linter: &Linter) {
+    for finding in linter.findings() {
+        let place = finding
+            .lines
+            .map(|lines| format!(" (line {})", lines.start))
+            .unwrap_or_default();
+        machine.events.send(Event::Warning {
+            message: format!("{}: {}{place}", finding.rule.name(), finding.detail),
+            hints: finding.repair.into_iter().collect(),
+        });
+    }
+}
+
+/// The request with the time that `SOURCE_DATE_EPOCH` stands for.
+fn with_time(request: &BuildRequest, dockerfile: &Dockerfile) -> Result<BuildRequest, BuildError> {
+    let mut request = request.clone();
+    let found = epoch(dockerfile, &request.plan).map_err(|error| BuildError::syntax(&request, error))?;
+    let time = match found {
+        Epoch::At(time) => Some(time),
+        // A directory of the user's has no time of its own.
+        Epoch::Unset | Epoch::Context | Epoch::Named(_) | Epoch::Added(_) => None,
+    };
+    if let Some(time) = time {
+        request.plan.build_args.insert(epoch::NAME.to_owned(), time.to_string());
+    } else {
+        request.plan.build_args.remove(epoch::NAME);
+    }
+    request.plan.time = time.unwrap_or(0);
+    request.epoch = time;
+    Ok(request)
+}
+
+/// Lowers the Dockerfile, resolving images as they turn out to be needed: all that are known at the same time.
+async fn lower_all(
+    request: &BuildRequest,
+    machine: &Machine,
+    dockerfile: &Dockerfile,
+    linter: &mut Linter,
+) -> Result<Lowered, BuildError> {
+    let images = Images::new(machine.store.clone(), machine.client.clone(), request.pull);
+    let mut resolved = Resolved::default();
+    loop {
+        let lowering = lower(dockerfile, &request.plan, &resolved, linter);
+        match lowering.map_err(|error| BuildError::syntax(request, error))? {
+            Lowering::Done(lowered) => return Ok(*lowered),
+            Lowering::Needs(needs) => {
+                let found = needs
+                    .iter()
+                    .enumerate()
+                    .map(|(number, need)| resolve(machine, &images, number as u64, need));
+                let found = tokio::select! {
+                    found = futures::future::try_join_all(found) => found?,
+                    () = machine.cancel.cancelled() => return Err(BuildError::Cancelled),
+                };
+                for (need, image) in needs.iter().zip(found) {
+                    resolved.insert(need, image);
+                }
+            }
+        }
+    }
+}
+
+async fn resolve(machine: &Machine, images: &Images, id: u64, need: &Need) -> Result<ResolvedImage, BuildError> {
+    let name = format!("resolve {}", need.reference);
+    machine.events.send(Event::TaskStarted {
+        id,
+        name,
+        platform: Some(need.platform.clone()),
+    });
+    let started = std::time::Instant::now();
+    let found = match &need.origin {
+        ImageOrigin::Registry => images.find(&need.reference, &need.platform).await,
+        ImageOrigin::Layout(path) => images.find_in_layout(path, &need.reference, &need.platform).await,
+    };
+    let outcome = match &found {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Failed(error.to_string()),
+    };
+    machine.events.send(Event::TaskFinished {
+        id,
+        outcome,
+        duration: started.elapsed(),
+    });
+    let found = found.map_err(|source| BuildError::Base {
+        need: Box::new(need.clone()),
+        source: Box::new(source),
+    })?;
+    Ok(ResolvedImage {
+        source: found.source,
+        config: found.config,
+    })
+}
