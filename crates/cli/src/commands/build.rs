@@ -53,7 +53,9 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
         };
         match call.method {
-            Method::Build => crate::build::run(&request, &machine).await.map(Done::Built),
+            Method::Build => crate::build::run(&request, &machine)
+                .await
+                .map(|result| Done::Built(Box::new(result))),
             _ => super::call::run(call, &request, &machine).await.map(Done::Answered),
         }
     });
@@ -77,7 +79,7 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
 
 /// What was done with the Dockerfile.
 enum Done {
-    Built(BuildResult),
+    Built(Box<BuildResult>),
     /// It was asked something; the exit code says what came of it.
     Answered(i32),
 }
