@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 
+use crate::overlay;
+use crate::staging::Staging;
 use crate::step::{RootSource, Step, StepMount};
 use crate::stubs::Made;
 use crate::sys;
@@ -79,10 +80,11 @@ pub(crate) fn build(step: &Step) -> Result<Root, Stage> {
     };
     root.proc()?;
     root.sys()?;
+    let mut staging = root.staging()?;
     root.devices(step)?;
-    root.small_files(step)?;
+    root.small_files(step, &mut staging)?;
     for mount in &step.mounts {
-        root.mount(mount)?;
+        root.mount(mount, &mut staging)?;
     }
     Ok(root)
 }
@@ -96,10 +98,10 @@ fn mount_root(source: &RootSource) -> Result<PathBuf, Stage> {
         }
         RootSource::Overlay { lowers, upper, work } => {
             // Over its own upper directory: a place that surely exists and that nobody else looks at.
-            match overlay(lowers, upper, work) {
+            match overlay::mount(lowers, Some((upper, work))) {
                 Ok(mount) => attach(mount.as_fd(), upper).during("attach the root")?,
                 Err(error) if is_missing_call(&error) => {
-                    overlay_classic(lowers, upper, work).during("mount the root")?
+                    overlay::mount_classic(lowers, upper, work).during("mount the root")?
                 }
                 Err(error) => {
                     return Err(Stage {
@@ -111,63 +113,6 @@ fn mount_root(source: &RootSource) -> Result<PathBuf, Stage> {
             Ok(upper.clone())
         }
     }
-}
-
-/// The new mount API: each lower directory is told alone, so their number is not bounded by a page.
-fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> {
-    let filesystem = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let fd = filesystem.as_fd();
-    rustix::mount::fsconfig_set_string(fd, "source", "kiln")?;
-    for lower in lowers {
-        if rustix::mount::fsconfig_set_string(fd, "lowerdir+", lower.as_path()).is_err() {
-            // Linux before 6.8 knows only the joined form.
-            return overlay_joined(lowers, upper, work);
-        }
-    }
-    rustix::mount::fsconfig_set_string(fd, "upperdir", upper)?;
-    rustix::mount::fsconfig_set_string(fd, "workdir", work)?;
-    rustix::mount::fsconfig_set_flag(fd, "userxattr")?;
-    finish_overlay(&filesystem)
-}
-
-fn overlay_joined(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> {
-    let filesystem = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let fd = filesystem.as_fd();
-    rustix::mount::fsconfig_set_string(fd, "lowerdir", joined(lowers).as_str())?;
-    rustix::mount::fsconfig_set_string(fd, "upperdir", upper)?;
-    rustix::mount::fsconfig_set_string(fd, "workdir", work)?;
-    rustix::mount::fsconfig_set_flag(fd, "userxattr")?;
-    finish_overlay(&filesystem)
-}
-
-fn finish_overlay(filesystem: &OwnedFd) -> io::Result<OwnedFd> {
-    rustix::mount::fsconfig_create(filesystem.as_fd())?;
-    Ok(rustix::mount::fsmount(
-        filesystem.as_fd(),
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::empty(),
-    )?)
-}
-
-fn overlay_classic(lowers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<()> {
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},userxattr",
-        joined(lowers),
-        upper.display(),
-        work.display()
-    );
-    Ok(rustix::mount::mount(
-        "kiln",
-        upper,
-        "overlay",
-        MountFlags::empty(),
-        Some(sys::c_string(options)?.as_c_str()),
-    )?)
-}
-
-fn joined(lowers: &[PathBuf]) -> String {
-    let escaped = |path: &PathBuf| path.display().to_string().replace('\\', "\\\\").replace(':', "\\:");
-    lowers.iter().map(escaped).collect::<Vec<_>>().join(":")
 }
 
 fn is_missing_call(error: &io::Error) -> bool {
@@ -184,13 +129,13 @@ fn attach(mount: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
     )?)
 }
 
-fn attach_at(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn attach_at(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(rustix::mount::move_mount(mount, "", target, "", flags)?)
 }
 
 /// A file system that needs nothing but options.
-fn new_filesystem(kind: &str, options: &[(&str, &str)]) -> io::Result<OwnedFd> {
+pub(crate) fn new_filesystem(kind: &str, options: &[(&str, &str)]) -> io::Result<OwnedFd> {
     let filesystem = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (name, value) in options {
         rustix::mount::fsconfig_set_string(filesystem.as_fd(), *name, *value)?;
@@ -211,6 +156,32 @@ fn clone_mount(source: &Path, recursive: bool) -> io::Result<OwnedFd> {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     Ok(rustix::mount::open_tree(CWD, source, flags)?)
+}
+
+/// A detached copy of what a path names inside a root.
+fn clone_inside(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(rustix::mount::open_tree(found.as_fd(), "", flags)?)
+}
+
+fn missing_source(source: &Path, target: &Path) -> String {
+    format!("mount `{}` at {}", source.display(), target.display())
+}
+
+fn kind_of(mount: &OwnedFd) -> io::Result<Kind> {
+    let mode = rustix::fs::fstat(mount)?.st_mode;
+    Ok(if mode & libc::S_IFMT == libc::S_IFDIR {
+        Kind::Directory
+    } else {
+        Kind::File
+    })
 }
 
 /// What is needed at a target.
@@ -396,43 +367,70 @@ impl Root {
         attach_at(mount.as_fd(), target.as_fd()).during(what)
     }
 
+    /// Where what is mounted is made first: below `/dev`, which is about to be covered.
+    fn staging(&mut self) -> Result<Staging, Stage> {
+        let staging = Staging::new().during("make a place for mounts")?;
+        let target = self.target(Path::new("/dev"), Kind::Directory).during("make /dev")?;
+        attach_at(staging.directory(), target.as_fd()).during("make a place for mounts")?;
+        Ok(staging)
+    }
+
     /// `/etc/hosts` and its like are mounted, so that they never become part of a layer.
-    fn small_files(&mut self, step: &Step) -> Result<(), Stage> {
+    fn small_files(&mut self, step: &Step, staging: &mut Staging) -> Result<(), Stage> {
         let files = [
-            ("hosts", step.hosts.as_deref()),
-            ("resolv.conf", step.resolv_conf.as_deref()),
+            ("/etc/hosts", step.hosts.as_deref()),
+            ("/etc/resolv.conf", step.resolv_conf.as_deref()),
         ];
-        for (name, text) in files {
+        for (path, text) in files {
             let Some(text) = text else { continue };
-            let what = format!("mount /etc/{name}");
-            let tmpfs = new_filesystem("tmpfs", &[("mode", "755"), ("size", "1024k")]).during(&what)?;
-            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            // A detached file system has no path: its root's descriptor names it.
-            let file = rustix::fs::openat(&tmpfs, name, flags, Mode::from_raw_mode(0o644)).during(&what)?;
-            rustix::io::write(&file, text.as_bytes()).during(&what)?;
-            let target = self.target(&Path::new("/etc").join(name), Kind::File).during(&what)?;
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let mount = rustix::mount::open_tree(tmpfs.as_fd(), name, flags).during(&what)?;
-            attach_at(mount.as_fd(), target.as_fd()).during(&what)?;
+            let what = format!("mount {path}");
+            let mount = staging.file(text.as_bytes(), 0o644, None).during(&what)?;
+            self.attach(&mount, Path::new(path), Kind::File, &what)?;
         }
         Ok(())
     }
 
-    fn mount(&mut self, mount: &StepMount) -> Result<(), Stage> {
+    fn attach(&mut self, mount: &OwnedFd, target: &Path, kind: Kind, what: &str) -> Result<(), Stage> {
+        let target = self.target(target, kind).during(what)?;
+        attach_at(mount.as_fd(), target.as_fd()).during(what)
+    }
+
+    fn mount(&mut self, mount: &StepMount, staging: &mut Staging) -> Result<(), Stage> {
         match mount {
             StepMount::Bind {
                 source,
+                inside,
                 target,
                 read_only,
             } => {
                 let what = format!("mount {}", target.display());
-                let clone = clone_mount(source, true).during(&what)?;
+                let clone = if inside.as_os_str().is_empty() {
+                    clone_mount(source, true).during(&what)?
+                } else {
+                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    let root = rustix::fs::open(source, flags, Mode::empty()).during(&what)?;
+                    clone_inside(root.as_fd(), inside).during(&missing_source(inside, target))?
+                };
                 if *read_only {
                     sys::make_read_only(clone.as_fd(), c"", true).during(&what)?;
                 }
-                let kind = if source.is_dir() { Kind::Directory } else { Kind::File };
-                let target = self.target(target, kind).during(&what)?;
-                attach_at(clone.as_fd(), target.as_fd()).during(&what)
+                let kind = kind_of(&clone).during(&what)?;
+                self.attach(&clone, target, kind, &what)
+            }
+            StepMount::Stack {
+                lowers,
+                changes,
+                inside,
+                target,
+            } => {
+                let what = format!("mount {}", target.display());
+                let stack = staging.stack(lowers, changes.as_ref()).during(&what)?;
+                let clone = clone_inside(stack.as_fd(), inside).during(&missing_source(inside, target))?;
+                if changes.is_none() {
+                    sys::make_read_only(clone.as_fd(), c"", true).during(&what)?;
+                }
+                let kind = kind_of(&clone).during(&what)?;
+                self.attach(&clone, target, kind, &what)
             }
             StepMount::Tmpfs { target, size, mode } => {
                 let what = format!("mount {}", target.display());
@@ -440,8 +438,19 @@ impl Root {
                 let mut options = vec![("mode", mode.as_str())];
                 options.extend(size.as_deref().map(|size| ("size", size)));
                 let tmpfs = new_filesystem("tmpfs", &options).during(&what)?;
-                let target = self.target(target, Kind::Directory).during(&what)?;
-                attach_at(tmpfs.as_fd(), target.as_fd()).during(&what)
+                self.attach(&tmpfs, target, Kind::Directory, &what)
+            }
+            StepMount::File {
+                content,
+                target,
+                mode,
+                uid,
+                gid,
+            } => {
+                let what = format!("mount {}", target.display());
+                let file = staging.file(&content.0, *mode, Some((*uid, *gid))).during(&what)?;
+                sys::make_read_only(file.as_fd(), c"", false).during(&what)?;
+                self.attach(&file, target, Kind::File, &what)
             }
         }
     }

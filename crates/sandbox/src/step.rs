@@ -69,10 +69,23 @@ pub enum StepMount {
     Bind {
         /// On the machine.
         source: PathBuf,
+        /// What of it is mounted, resolved with `source` as the root; empty is `source` itself.
+        inside: PathBuf,
         /// In the root.
         target: PathBuf,
         /// Whether the process may not write.
         read_only: bool,
+    },
+    /// A file or directory of trees that are stacked for it, as those of a root are.
+    Stack {
+        /// Read-only trees, the top one first. At least one.
+        lowers: Vec<PathBuf>,
+        /// Where changes go; None: the process may not write.
+        changes: Option<Changes>,
+        /// What of the stack is mounted, resolved with the stack as the root; empty is all of it.
+        inside: PathBuf,
+        /// In the root.
+        target: PathBuf,
     },
     /// Memory.
     Tmpfs {
@@ -83,6 +96,39 @@ pub enum StepMount {
         /// Permission bits of the mounted directory.
         mode: u32,
     },
+    /// A file that exists in memory alone and cannot be written to.
+    File {
+        /// Its bytes.
+        content: Secret,
+        /// In the root.
+        target: PathBuf,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// Where overlayfs puts what a process changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Changes {
+    /// An empty directory on a file system that overlayfs can write to.
+    pub upper: PathBuf,
+    /// Overlay's work directory, on the same file system.
+    pub work: PathBuf,
+}
+
+/// Bytes that never show in a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
 }
 
 /// What the process sees of the network.

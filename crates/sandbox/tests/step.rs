@@ -14,7 +14,8 @@ use std::process::Command;
 
 use kiln_oci::Platform;
 use kiln_sandbox::{
-    Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, SandboxError, Stdio, Step, StepMount,
+    Changes, Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, SandboxError, Secret, Stdio, Step,
+    StepMount,
 };
 
 /// The test binary is its own sandbox init: before the test harness begins, as `main` of the real program does.
@@ -243,11 +244,13 @@ fn mounts_appear_and_their_targets_disappear() {
     mounted.mounts = vec![
         StepMount::Bind {
             source: source.clone(),
+            inside: "".into(),
             target: "/new/dir".into(),
             read_only: true,
         },
         StepMount::Bind {
             source: source.clone(),
+            inside: "".into(),
             target: "/link/inside".into(),
             read_only: true,
         },
@@ -266,6 +269,98 @@ fn mounts_appear_and_their_targets_disappear() {
         !Path::new("/etc/inside").exists(),
         "the link was followed inside the root"
     );
+}
+
+#[test]
+fn stacks_are_mounted_in_part_and_changes_go_where_they_are_told() {
+    let Some((scratch, lower)) = native("stacks") else {
+        return;
+    };
+    let (one, two, empty) = (
+        scratch.directory("one"),
+        scratch.directory("two"),
+        scratch.directory("empty"),
+    );
+    let (upper, work) = (scratch.directory("changes"), scratch.directory("work-of-changes"));
+    std::fs::create_dir(one.join("sub")).unwrap();
+    std::fs::write(one.join("sub/a"), "low").unwrap();
+    std::fs::create_dir(two.join("sub")).unwrap();
+    std::fs::write(two.join("sub/b"), "high").unwrap();
+    std::os::unix::fs::symlink("/sub/b", two.join("link")).unwrap();
+    let stack = |inside: &str, target: &str, changes: Option<Changes>| StepMount::Stack {
+        lowers: vec![two.clone(), one.clone(), empty.clone()],
+        changes,
+        inside: inside.into(),
+        target: target.into(),
+    };
+    let mut mounted = step(
+        &scratch,
+        &lower,
+        "cat /all/sub/a /all/sub/b /file; touch /all/x || echo refused; echo new > /part/c; cat /part/c",
+    );
+    mounted.mounts = vec![
+        stack("", "/all", None),
+        stack("link", "/file", None),
+        stack(
+            "sub",
+            "/part",
+            Some(Changes {
+                upper: upper.clone(),
+                work,
+            }),
+        ),
+    ];
+    let (exit, output) = run(&mounted);
+    assert!(exit.is_ok(), "{output}");
+    assert!(output.starts_with("lowhighhigh"), "{output}");
+    assert!(output.contains("refused\nnew\n"), "{output}");
+    assert_eq!(paths(&upper), ["sub", "sub/c"]);
+    assert_eq!(paths(&scratch.0.join("upper")), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_mounted_of_a_directory_never_leads_out_of_it() {
+    let Some((scratch, lower)) = native("inside") else {
+        return;
+    };
+    let source = scratch.directory("source");
+    std::os::unix::fs::symlink("/etc", source.join("escape")).unwrap();
+    let mut mounted = step(&scratch, &lower, "cat /victim/hostname");
+    mounted.mounts = vec![StepMount::Bind {
+        source,
+        inside: "escape".into(),
+        target: "/victim".into(),
+        read_only: false,
+    }];
+    let (exit, _) = run(&mounted);
+    let error = exit.expect_err("the link leads to nothing inside the directory");
+    assert_eq!(error.to_string(), "failed to mount `escape` at /victim");
+}
+
+#[test]
+fn files_in_memory_have_their_owner_and_mode() {
+    let Some((scratch, lower)) = native("memory") else {
+        return;
+    };
+    let mut mounted = step(
+        &scratch,
+        &lower,
+        "cat /run/secrets/key; ls -ln /run/secrets/key; echo x > /run/secrets/key || echo refused",
+    );
+    let content = Secret(b"hush\n".to_vec());
+    assert_eq!(format!("{content:?}"), "Secret(5 bytes)");
+    mounted.mounts = vec![StepMount::File {
+        content,
+        target: "/run/secrets/key".into(),
+        mode: 0o440,
+        uid: 12,
+        gid: 34,
+    }];
+    let (exit, output) = run(&mounted);
+    assert!(exit.is_ok(), "{output}");
+    assert!(output.starts_with("hush\n-r--r-----    1 12       34 "), "{output}");
+    assert!(output.contains("refused"), "{output}");
+    assert_eq!(paths(&scratch.0.join("upper")), Vec::<String>::new());
 }
 
 #[test]

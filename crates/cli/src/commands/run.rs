@@ -235,6 +235,7 @@ fn mount(text: &str) -> Result<StepMount, CommandError> {
     }
     Ok(StepMount::Bind {
         source,
+        inside: PathBuf::new(),
         target: PathBuf::from(target),
         read_only: mode == "ro",
     })
