@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use build::{BuildArgs, ProgressMode};
+pub use build::{BuildArgs, OnError, ProgressMode};
 pub use lint::{FailOn, FindingFormat, LintArgs};
 pub use run::RunArgs;
 

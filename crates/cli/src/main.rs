@@ -17,6 +17,7 @@ mod machine;
 mod output;
 mod render;
 mod settings;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -3,19 +3,23 @@
 pub mod call;
 mod context;
 mod outputs;
+pub mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kiln_dockerfile::plan::{NamedContext, NoCache, PlanRequest};
 use kiln_graph::NetworkMode;
 use kiln_oci::{Platform, Reference, ReferenceError};
+use kiln_worker::exec::ExecSettings;
 
-use crate::args::BuildArgs;
+use crate::args::{BuildArgs, OnError};
 use crate::build::BuildRequest;
 use crate::build::request::Annotations;
 use crate::command_error::CommandError;
 use crate::environment::Environment;
+use crate::machine;
 
 pub use context::{ContextFiles, ignore_file};
 
@@ -96,6 +100,30 @@ pub fn build_request(
     Ok((request, files))
 }
 
+/// How steps run, but for the emulators, which the machine knows.
+pub fn step_settings(args: &BuildArgs, environment: &Environment) -> Result<ExecSettings, CommandError> {
+    let timeout = args.timeout_step.as_deref().map(timeout).transpose()?;
+    Ok(ExecSettings {
+        resolv_conf: machine::resolv_conf(),
+        timeout,
+        secrets: secrets::secrets(&args.secret, environment)?,
+        agents: secrets::agents(&args.ssh, environment)?,
+        keep_failed: args.on_error == OnError::Shell,
+        ..ExecSettings::default()
+    })
+}
+
+/// A number of seconds, or numbers with units.
+fn timeout(text: &str) -> Result<Duration, CommandError> {
+    let seconds = text.parse::<u64>().map(Duration::from_secs);
+    let spelt = || kiln_dockerfile::duration::parse(text).and_then(|nanos| u64::try_from(nanos).ok());
+    let duration = seconds.ok().or_else(|| spelt().map(Duration::from_nanos));
+    duration.filter(|duration| !duration.is_zero()).ok_or_else(|| {
+        CommandError::user(format!("invalid --timeout-step `{text}`"))
+            .hint("write a number of seconds, or numbers with units, such as 90s, 10m or 1h30m")
+    })
+}
+
 /// Flags that are not served yet end in an error: ignoring them would give another result than was asked for.
 fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
     let later = &args.later;
@@ -126,11 +154,6 @@ fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
         ),
         ("--cgroup-parent", later.cgroup_parent.is_some(), "leave it out"),
         ("--debug", later.debug, "leave it out"),
-        (
-            "--secret",
-            !args.secret.is_empty() && args.secret.iter().any(|secret| crate::fields::parse(secret).is_err()),
-            "write id=NAME,src=FILE",
-        ),
     ];
     match refused.iter().find(|(_, given, _)| *given) {
         Some((flag, _, hint)) => Err(CommandError::user(format!("{flag} is not supported yet")).hint(*hint)),

@@ -70,6 +70,35 @@ pub struct CopyAction {
     pub written: String,
 }
 
+impl CopyAction {
+    /// The files that a path names, as they are, under the same path; all of them if it is empty.
+    pub fn in_place(input: usize, source: &str) -> CopyAction {
+        CopyAction {
+            destination: format!("/{}", source.trim_start_matches('/')),
+            ..CopyAction::contents(input, source)
+        }
+    }
+
+    /// What a directory holds, put into the root directory.
+    pub fn contents(input: usize, source: &str) -> CopyAction {
+        CopyAction {
+            input,
+            source: source.to_owned(),
+            destination: "/".into(),
+            owner: None,
+            chmod: None,
+            wildcard: false,
+            allow_empty: true,
+            unpack: false,
+            unpack_required: false,
+            parents: false,
+            exclude: Vec::new(),
+            follow_links: true,
+            written: source.to_owned(),
+        }
+    }
+}
+
 /// `user[:group]` of `--chown`, resolved in the root that is copied to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {

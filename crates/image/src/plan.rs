@@ -70,7 +70,11 @@ pub enum PlanError {
 
 /// The plan that gives a tree back.
 pub fn plan_from_tree(tree: &Path) -> Result<LayerPlan, PlanError> {
-    let index = scan_tree(tree)?;
+    plan_of_tree(tree, &scan_tree(tree)?)
+}
+
+/// The plan that gives a tree back, with what is known of its entries.
+pub fn plan_of_tree(tree: &Path, index: &LayerIndex) -> Result<LayerPlan, PlanError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(tree, flags, Mode::empty());
     let dir = dir.map_err(|source| PlanError::Io {
@@ -78,7 +82,7 @@ pub fn plan_from_tree(tree: &Path) -> Result<LayerPlan, PlanError> {
         path: tree.to_owned(),
         source: source.into(),
     })?;
-    Ok(plan_from_index(&index, &Arc::new(dir)))
+    Ok(plan_from_index(index, &Arc::new(dir)))
 }
 
 /// The plan of a tree whose index is known.
@@ -226,7 +230,8 @@ pub(crate) fn finish(entry: &Entry, path: &Path, ownership: Ownership) -> io::Re
     }
 }
 
-pub(crate) fn set_time(path: &Path, entry: &Entry) -> io::Result<()> {
+/// Gives a file the time of its entry.
+pub fn set_time(path: &Path, entry: &Entry) -> io::Result<()> {
     let time = Timespec {
         tv_sec: entry.mtime.seconds,
         tv_nsec: entry.mtime.nanos.into(),

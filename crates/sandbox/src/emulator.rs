@@ -162,8 +162,9 @@ impl EmulatorSearch {
     }
 }
 
-/// Whether a file is an ELF program without an interpreter.
-fn is_static_program(path: &Path) -> bool {
+/// Whether a file is a program that needs no libraries: an ELF program without an
+/// interpreter, which runs in any root.
+pub fn is_static_program(path: &Path) -> bool {
     let Ok(mut file) = std::fs::File::open(path) else {
         return false;
     };

@@ -89,8 +89,15 @@ impl Layout {
         self.root.join("keys").join(key.digest().hex())
     }
 
-    pub(crate) fn mount(&self, id: &str) -> PathBuf {
-        self.root.join("mounts").join(Digest::sha256(id).hex())
+    /// The directory of a cache mount, with its lock. What is mounted is [`ROOT`] in it.
+    pub(crate) fn mount(&self, id: &str, number: usize) -> PathBuf {
+        self.root
+            .join("mounts")
+            .join(format!("{}-{number}", Digest::sha256(id).hex()))
+    }
+
+    pub(crate) fn empty(&self) -> PathBuf {
+        self.root.join("mounts").join("empty")
     }
 
     /// Every directory that a store has from the start.

@@ -11,7 +11,10 @@
 //! ├── indexes/<layer id>     one layer index each ([`index`]), with version and checksum
 //! ├── trees/<layer id>/root  one unpacked layer each, in overlay's own form
 //! ├── contexts/<hex>         one stat cache each ([`StatCache`]), named by the digest of the context's path
-//! ├── mounts/<hex>/          cache mounts, named by the digest of their ids
+//! ├── mounts/<hex>-<n>/      cache mounts, named by the digests of their ids
+//! │   ├── lock               locked while a step uses the directory
+//! │   └── root/              what is mounted; appears when it is filled
+//! ├── mounts/empty/          a directory that stays empty
 //! ├── keys/<hex>             flock: one step with this cache key at a time; removed by its holder
 //! └── sessions/              what must not outlive its process
 //!     ├── <token>.lock       flock: held by the process until it ends, however it ends
@@ -44,6 +47,7 @@
 #![warn(missing_docs)]
 
 mod blob;
+mod cache_mount;
 mod cache_record;
 mod database;
 mod document;
@@ -65,6 +69,7 @@ mod verify;
 mod wire;
 
 pub use blob::BlobWriter;
+pub use cache_mount::{CacheMount, CacheMountUse};
 pub use cache_record::{CacheKey, CacheRecord, KeyPart};
 pub use error::StoreError;
 pub use layer::{LayerBlob, LayerId, LayerIdError, LayerRecord};

@@ -132,21 +132,6 @@ impl Store {
             path,
         })
     }
-
-    /// The directory of the cache mount `id` (`RUN --mount=type=cache,id=…`). Made at first use, kept between
-    /// builds; builds that use it at the same moment share it.
-    pub fn cache_mount(&self, id: &str) -> Result<PathBuf, StoreError> {
-        let path = self.layout().mount(id);
-        match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
-            Ok(()) => {
-                let mode = Mode::from_raw_mode(0o755);
-                rustix::fs::chmod(&path, mode).map_err(|error| StoreError::io("set the mode of", &path, error))?;
-                Ok(path)
-            }
-            Err(Errno::EXIST) => Ok(path),
-            Err(error) => Err(StoreError::io("create", path, error)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -212,16 +197,5 @@ mod tests {
         std::fs::write(path.join("file"), "x").expect("write");
         drop(scratch);
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn cache_mounts_are_kept_by_their_ids() {
-        let (_directory, store) = temporary_store();
-        let path = store.cache_mount("/root/.cache").expect("mount");
-        std::fs::write(path.join("file"), "x").expect("write");
-        assert_eq!(store.cache_mount("/root/.cache").expect("mount"), path);
-        assert!(path.join("file").exists());
-        assert_ne!(store.cache_mount("../../etc").expect("mount"), path);
-        assert!(store.cache_mount("../../etc").expect("mount").starts_with(store.root()));
     }
 }

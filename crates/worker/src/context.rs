@@ -109,6 +109,16 @@ impl Context {
         Ok(digest)
     }
 
+    /// When a file was last changed, as its file system has it.
+    pub fn modified(&self, path: &[u8]) -> Option<Mtime> {
+        const NANOSECONDS: i64 = 1_000_000_000;
+        let nanos = self.stamps.get(path)?.mtime_ns;
+        Some(Mtime {
+            seconds: nanos.div_euclid(NANOSECONDS),
+            nanos: u32::try_from(nanos.rem_euclid(NANOSECONDS)).unwrap_or(0),
+        })
+    }
+
     /// The pattern that hides a path which is there.
     pub fn ignored_by(&self, path: &str) -> Option<String> {
         let there = self.path.join(path).symlink_metadata().is_ok();

@@ -9,12 +9,18 @@ use std::collections::HashMap;
 use kiln_dockerfile::ignore::PatternMatcher;
 use kiln_graph::{CopyAction, FileAction, FileOp};
 use kiln_image::plan::{Content, LayerPlan, PlannedEntry};
-use kiln_store::index::{Entry, EntryKind};
+use kiln_image::unpack::UnpackOptions;
+use kiln_image::view::RootView;
+use kiln_store::LayerId;
+use kiln_store::index::{Entry, EntryKind, Mtime};
 
+use crate::WorkerError;
+use crate::archive::StoreArchives;
 use crate::chmod::{ChmodError, ModeChange};
 use crate::destination::{Destination, DestinationError, base_name, parent, push_component, shown};
+use crate::layers::Layers;
 use crate::owner::{OwnerError, OwnerIds};
-use crate::source_tree::{Selected, SourceError, SourceTree};
+use crate::source_tree::{Selected, SourceError, SourceTree, clean};
 
 /// Mode of directories that are made on the way.
 const MADE_DIRECTORY: u32 = 0o755;
@@ -98,6 +104,28 @@ pub fn plan_layer(
         }
     }
     Ok(destination.into_plan())
+}
+
+/// The plan that gives what a directory of a root holds, as it is.
+pub async fn contents_of(layers: &Layers, root: &[LayerId], source: &str) -> Result<LayerPlan, WorkerError> {
+    const INPUT: usize = 1;
+    let tree = SourceTree::of_root(layers, root, true).await?;
+    let op = FileOp {
+        actions: vec![FileAction::Copy(CopyAction::contents(INPUT, &clean(source)))],
+    };
+    let archives = StoreArchives::new(layers.store().clone(), UnpackOptions::default());
+    let inputs = CopyInputs {
+        sources: HashMap::from([(INPUT, tree)]),
+        passwd: None,
+        group: None,
+        archives: &archives,
+    };
+    let nothing = RootView::new(Vec::new());
+    let plan = plan_layer(&op, &inputs, Destination::new(&nothing, Mtime::default()));
+    plan.map_err(|source| WorkerError::Copy {
+        source,
+        ignored_by: None,
+    })
 }
 
 impl CopyInputs<'_> {

@@ -22,6 +22,8 @@ pub enum WorkerError {
         platform: Platform,
         /// Where it stands.
         lines: Option<SourceLines>,
+        /// What it ran in, if that was to be kept.
+        kept: Option<Box<crate::exec::FailedStep>>,
     },
     /// A COPY, ADD or WORKDIR.
     #[error("{source}")]
@@ -43,6 +45,9 @@ pub enum WorkerError {
     /// A URL of ADD.
     #[error(transparent)]
     Http(#[from] crate::http::HttpError),
+    /// A mount of RUN.
+    #[error(transparent)]
+    Mount(#[from] crate::mounts::MountError),
     /// Something that parses and is not carried out.
     #[error("{what} is not supported yet")]
     Unsupported {

@@ -6,24 +6,27 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use kiln_graph::{Event, EventSink, ExecOp, LogStream, Mount, MountKind, NetworkMode, SecurityMode, Vertex, VertexId};
+use kiln_graph::{Event, EventSink, ExecOp, LogStream, NetworkMode, SecurityMode, Vertex, VertexId};
 use kiln_image::view::{FollowLast, RootView};
 use kiln_oci::Platform;
 use kiln_sandbox::emulator::{Execution, execution};
 use kiln_sandbox::{
     Emulator, EmulatorSearch, Exit, Network, Privileges, RootSource, RunningStep, Stdio, Step, StepMount,
 };
-use kiln_solver::{Input, Root, StepContext};
+use kiln_solver::{Root, StepContext};
 use kiln_store::index::EntryKind;
 use kiln_store::{LayerId, LayerRecord, StagedTree};
 use tokio_util::sync::CancellationToken;
 
 use crate::destination::shown;
 use crate::layers::{Layers, blocking};
+use crate::mask::Mask;
+use crate::mounts::{AGENT_VARIABLE, MountSources, Mounted, Secrets};
+use crate::ssh::SshAgents;
 use crate::{StepExit, WorkerError};
 
 /// How steps run on this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ExecSettings {
     /// Where emulators are.
     pub emulators: EmulatorSearch,
@@ -31,6 +34,12 @@ pub struct ExecSettings {
     pub resolv_conf: Option<String>,
     /// Seconds after which a step is stopped; None is never.
     pub timeout: Option<std::time::Duration>,
+    /// What `--secret` gave.
+    pub secrets: Secrets,
+    /// What `--ssh` gave.
+    pub agents: SshAgents,
+    /// Whether the root of a step that fails is kept, to look around in it.
+    pub keep_failed: bool,
 }
 
 /// Bytes of `/dev/shm` unless the request says otherwise: Docker's default.
@@ -46,23 +55,60 @@ impl ExecSettings {
     }
 }
 
+/// A step that failed, with everything that it ran in.
+#[derive(Debug)]
+pub struct FailedStep {
+    step: Step,
+    shell: Option<String>,
+    _staged: StagedTree,
+    _mounted: Mounted,
+}
+
+impl FailedStep {
+    /// The same surroundings for another program, on the terminal of this process.
+    pub fn with_program(&self, argv: Vec<OsString>, mounts: Vec<StepMount>) -> Step {
+        Step {
+            argv,
+            mounts: self.step.mounts.iter().cloned().chain(mounts).collect(),
+            stdio: Stdio::Terminal,
+            ..self.step.clone()
+        }
+    }
+
+    /// The shell of the step's root, if it has one.
+    pub fn shell(&self) -> Option<&str> {
+        self.shell.as_deref()
+    }
+}
+
+/// Shells, the most comfortable first.
+const SHELLS: [&str; 4] = ["/bin/bash", "/bin/sh", "/bin/ash", "/busybox/sh"];
+
+fn shell_of(view: &RootView) -> Option<String> {
+    let is_there = |path: &&str| matches!(view.lookup(path.as_bytes(), FollowLast::Yes), Ok(Some(found)) if !found.entry.is_directory());
+    SHELLS.iter().find(|path| is_there(path)).map(|path| (*path).to_owned())
+}
+
 /// Runs a step on the root of its first input. The upper directory becomes the new layer's tree as it is.
 pub async fn run(
     layers: &Layers,
     settings: &ExecSettings,
     vertex: &Vertex,
     exec: &ExecOp,
-    inputs: &[Input],
+    roots: &[Root],
     context: &StepContext,
 ) -> Result<Root, WorkerError> {
-    let base: Root = match inputs.first() {
-        Some(Input::Root(root)) => root.clone(),
-        _ => Vec::new().into(),
-    };
+    let base: Root = roots.first().cloned().unwrap_or_else(|| Vec::new().into());
     let emulator = settings.emulators.find(&exec.platform)?;
-    let view = layers.view(&base).await?;
-    let prepared = prepare(layers, settings, exec, &base, &view, emulator).await?;
-    let Prepared { step, staged } = prepared;
+    let sources = MountSources {
+        layers,
+        roots,
+        secrets: &settings.secrets,
+        agents: &settings.agents,
+        cancel: &context.cancel,
+    };
+    let mounted = sources.prepare(exec).await?;
+    let prepared = prepare(layers, settings, exec, &base, mounted, emulator).await?;
     let job = Job {
         layers: layers.clone(),
         events: context.events.clone(),
@@ -70,14 +116,17 @@ pub async fn run(
         vertex: vertex.clone(),
         platform: exec.platform.clone(),
         timeout: settings.timeout,
+        keep_failed: settings.keep_failed,
     };
-    let layer = blocking(move || job.run(step, staged)).await?;
+    let layer = blocking(move || job.run(prepared)).await?;
     Ok(base.iter().cloned().chain([layer]).collect())
 }
 
 struct Prepared {
     step: Step,
     staged: StagedTree,
+    mounted: Mounted,
+    shell: Option<String>,
 }
 
 async fn prepare(
@@ -85,29 +134,22 @@ async fn prepare(
     settings: &ExecSettings,
     exec: &ExecOp,
     base: &Root,
-    view: &RootView,
+    mounted: Mounted,
     emulator: Option<Emulator>,
 ) -> Result<Prepared, WorkerError> {
+    let view = layers.view(base).await?;
     let mut lowers = layers.trees(base).await?;
     lowers.reverse();
     let staged = layers.store().stage_tree()?;
-    let passwd = read_file(layers, base, view, b"etc/passwd").await?;
-    let group = read_file(layers, base, view, b"etc/group").await?;
+    let passwd = read_file(layers, base, &view, b"etc/passwd").await?;
+    let group = read_file(layers, base, &view, b"etc/group").await?;
     let user =
         kiln_sandbox::user::resolve_user(&exec.user, passwd.as_deref(), group.as_deref()).map_err(WorkerError::User)?;
     if lowers.is_empty() {
         // A step on nothing: overlay still wants a lower directory.
         lowers.push(layers.empty_directory()?);
     }
-    make_workdir(view, &exec.workdir, staged.path())?;
-    let mut env: Vec<(OsString, OsString)> = Vec::new();
-    for (name, value) in exec.proxy.iter().chain(&exec.env) {
-        env.push((name.into(), value.into()));
-    }
-    if !env.iter().any(|(name, _)| name == "HOME") {
-        env.push(("HOME".into(), user.home.clone().into()));
-    }
-    let mounts = exec.mounts.iter().map(step_mount).collect::<Result<Vec<_>, _>>()?;
+    make_workdir(&view, &exec.workdir, staged.path())?;
     let network = match exec.network {
         NetworkMode::None => Network::None,
         NetworkMode::Default | NetworkMode::Host => Network::Host,
@@ -118,9 +160,9 @@ async fn prepare(
             upper: staged.path().to_owned(),
             work: staged.work_path().to_owned(),
         },
-        mounts,
+        mounts: mounted.mounts.clone(),
         argv: exec.argv.iter().map(Into::into).collect(),
-        env,
+        env: environment(exec, &mounted, &user.home),
         cwd: PathBuf::from(&exec.workdir),
         uid: user.uid,
         gid: user.gid,
@@ -148,30 +190,34 @@ async fn prepare(
             .collect(),
         stdio: Stdio::Pipes,
     };
-    Ok(Prepared { step, staged })
+    Ok(Prepared {
+        step,
+        staged,
+        mounted,
+        shell: shell_of(&view),
+    })
 }
 
-/// What can be mounted so far.
-fn step_mount(mount: &Mount) -> Result<StepMount, WorkerError> {
-    match &mount.kind {
-        MountKind::Tmpfs { size } => Ok(StepMount::Tmpfs {
-            target: PathBuf::from(&mount.target),
-            size: *size,
-            mode: 0o1777,
-        }),
-        other => {
-            let kind = match other {
-                MountKind::Bind { .. } => "bind",
-                MountKind::Cache { .. } => "cache",
-                MountKind::Secret { .. } => "secret",
-                MountKind::Ssh { .. } => "ssh",
-                MountKind::Tmpfs { .. } => "tmpfs",
-            };
-            Err(WorkerError::Unsupported {
-                what: format!("RUN --mount=type={kind}"),
-            })
+/// Proxies, then what the Dockerfile says, then what mounts bring. An agent that the Dockerfile chose stays.
+fn environment(exec: &ExecOp, mounted: &Mounted, home: &str) -> Vec<(OsString, OsString)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    let chosen = |name: &str| exec.env.iter().any(|(known, _)| known == name);
+    let from_mounts = mounted
+        .env
+        .iter()
+        .filter(|(name, _)| name != AGENT_VARIABLE || !chosen(name));
+    for (name, value) in exec.proxy.iter().chain(&exec.env).chain(from_mounts) {
+        match all.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => value.clone_into(known),
+            None => all.push((name.clone(), value.clone())),
         }
     }
+    if !all.iter().any(|(name, _)| name == "HOME") {
+        all.push(("HOME".into(), home.to_owned()));
+    }
+    all.into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
 }
 
 /// The working directory is made if the root lacks it, as runtimes do.
@@ -240,10 +286,18 @@ struct Job {
     vertex: Vertex,
     platform: Platform,
     timeout: Option<std::time::Duration>,
+    keep_failed: bool,
 }
 
 impl Job {
-    fn run(self, step: Step, staged: StagedTree) -> Result<LayerId, WorkerError> {
+    fn run(self, prepared: Prepared) -> Result<LayerId, WorkerError> {
+        let Prepared {
+            step,
+            staged,
+            mounted,
+            shell,
+        } = prepared;
+        let mask = Arc::new(Mask::new(&mounted.secrets));
         if self.cancel.is_cancelled() {
             return Err(WorkerError::Cancelled);
         }
@@ -253,11 +307,11 @@ impl Job {
         let stderr = running
             .stderr
             .take()
-            .map(|stream| self.pump(stream, LogStream::Stderr, tail.clone()));
+            .map(|stream| self.pump(stream, LogStream::Stderr, tail.clone(), mask.clone()));
         let stdout = running
             .stdout
             .take()
-            .map(|stream| self.pump(stream, LogStream::Stdout, tail.clone()));
+            .map(|stream| self.pump(stream, LogStream::Stdout, tail.clone(), mask));
         for reader in stdout.into_iter().chain(stderr) {
             // A reader that died has told all that it could.
             let _ = reader.join();
@@ -287,6 +341,14 @@ impl Job {
             log,
             platform: self.platform,
             lines: self.vertex.meta.lines.clone(),
+            kept: self.keep_failed.then(|| {
+                Box::new(FailedStep {
+                    step,
+                    shell,
+                    _staged: staged,
+                    _mounted: mounted,
+                })
+            }),
         })
     }
 
@@ -304,16 +366,24 @@ impl Job {
         Ok(id)
     }
 
-    fn pump(&self, mut stream: std::fs::File, kind: LogStream, tail: Arc<Mutex<Tail>>) -> std::thread::JoinHandle<()> {
+    fn pump(
+        &self,
+        mut stream: std::fs::File,
+        kind: LogStream,
+        tail: Arc<Mutex<Tail>>,
+        mask: Arc<Mask>,
+    ) -> std::thread::JoinHandle<()> {
         let (events, vertex) = (self.events.clone(), self.vertex.id.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 16 << 10];
+            let mut masked = mask.stream();
             let mut pending = Vec::new();
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                pending.extend_from_slice(&buffer[..count]);
+                pending.extend(masked.push(&buffer[..count]));
                 let whole = whole_text(&mut pending);
                 send(&events, &vertex, kind, &tail, whole);
             }
+            pending.extend(masked.finish());
             let rest = String::from_utf8_lossy(&pending).into_owned();
             send(&events, &vertex, kind, &tail, rest);
         })

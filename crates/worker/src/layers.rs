@@ -229,7 +229,11 @@ impl Layers {
             .store
             .tree(id)?
             .ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
-        let plan = kiln_image::plan::plan_from_tree(&tree)?;
+        // The index says more than the tree: devices that could not be made, and the times that are published.
+        let plan = match self.inner.store.layer_index(id)? {
+            Some(index) => kiln_image::plan::plan_of_tree(&tree, &index)?,
+            None => kiln_image::plan::plan_from_tree(&tree)?,
+        };
         self.pack(id, &plan, self.inner.epoch)
     }
 
@@ -421,7 +425,12 @@ impl Layers {
 
     /// A directory that stays empty.
     pub fn empty_directory(&self) -> Result<PathBuf, WorkerError> {
-        Ok(self.inner.store.cache_mount("kiln-empty-root")?)
+        Ok(self.inner.store.empty_directory()?)
+    }
+
+    /// Whether owners can be set here.
+    pub fn ownership(&self) -> Ownership {
+        self.inner.ownership
     }
 
     /// The store below.

@@ -5,7 +5,7 @@
 //! * [`copy`] — COPY and ADD as the plan of one layer, with [`destination`], [`source_tree`], [`glob`],
 //!   [`chmod`], [`owner`] and [`archive`].
 //! * [`selection`] — the digests over what a step takes from its inputs.
-//! * [`exec`] — RUN in a sandbox.
+//! * [`exec`] — RUN in a sandbox, with its [`mounts`], [`ssh`] agents, and the [`mask`] over its output.
 //! * [`layers`] — blobs, trees and indexes of layers, made on demand; [`wants`] — which will be asked for.
 
 #![forbid(unsafe_code)]
@@ -23,13 +23,18 @@ pub mod http;
 pub mod images;
 pub mod layers;
 pub mod local;
+pub mod mask;
+pub mod mounts;
 pub mod owner;
 pub mod selection;
 pub mod source_tree;
+pub mod ssh;
 pub mod wants;
 
 pub use error::{StepExit, WorkerError};
 pub use images::{FoundImage, ImageError, Images};
 pub use layers::{Layers, LayersSettings, PackedLayer};
 pub use local::{LocalWorker, LocalWorkerSettings};
+pub use mounts::{MountError, Secrets};
+pub use ssh::SshAgents;
 pub use wants::Wants;

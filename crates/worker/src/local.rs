@@ -1,11 +1,12 @@
 //! One machine's worker.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use kiln_graph::{FileAction, FileOp, LocalSource, Op, Vertex};
+use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, LocalSource, Op, Vertex};
 use kiln_image::plan::LayerPlan;
 use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
@@ -22,7 +23,7 @@ use crate::copy::{CopyError, CopyInputs, plan_layer};
 use crate::destination::Destination;
 use crate::exec::ExecSettings;
 use crate::layers::{Layers, blocking, lock_of};
-use crate::source_tree::{Place, SourceError, SourceTree, known_digest};
+use crate::source_tree::{Place, SourceError, SourceTree, clean, known_digest};
 use crate::{Wants, WorkerError};
 
 /// What a worker is given for one build.
@@ -49,6 +50,9 @@ pub struct LocalWorker {
     contexts: Mutex<HashMap<VertexKey, Arc<OnceCell<Arc<Context>>>>>,
     http: OnceCell<reqwest::Client>,
 }
+
+/// The only input of a layer that is made for a mount.
+const INPUT: usize = 1;
 
 /// A context with its ignore patterns: the same directory may be read through different ones.
 type VertexKey = (String, Vec<String>);
@@ -104,26 +108,52 @@ impl LocalWorker {
                     Some(context),
                 ))
             }
-            Input::Root(layers) => {
-                let view = self.settings.layers.view(layers).await?;
-                let mut place = Vec::with_capacity(layers.len());
-                for layer in layers.iter() {
-                    let directory = if bytes {
-                        Some(self.settings.layers.open_tree(layer).await?)
-                    } else {
-                        None
-                    };
-                    place.push((layer.clone(), directory));
-                }
-                Ok((
-                    SourceTree {
-                        view,
-                        place: Place::Layers(place),
-                    },
-                    None,
-                ))
-            }
+            Input::Root(root) => Ok((SourceTree::of_root(&self.settings.layers, root, bytes).await?, None)),
         }
+    }
+
+    /// What a step mounts from an input: a root as it is, of a context the files that mounts name, as one layer.
+    async fn mounted_root(&self, exec: &ExecOp, position: usize, input: &Input) -> Result<Root, WorkerError> {
+        let local = match input {
+            Input::Root(root) => return Ok(root.clone()),
+            Input::Local(local) => local,
+        };
+        let sources = exec.mounts.iter().filter_map(|mount| mount.source_in(position));
+        let actions = sources
+            .map(|source| FileAction::Copy(CopyAction::in_place(INPUT, source)))
+            .collect();
+        let op = FileOp { actions };
+        let context = self.context(local).await?;
+        let tree = SourceTree {
+            view: RootView::new(vec![context.index.clone()]),
+            place: Place::Context(context.directory.clone()),
+        };
+        let (layers, ownership, time) = (
+            self.settings.layers.clone(),
+            self.settings.ownership,
+            self.settings.time,
+        );
+        let made = blocking(move || {
+            let archives = StoreArchives::new(layers.store().clone(), UnpackOptions::default());
+            let inputs = CopyInputs {
+                sources: HashMap::from([(INPUT, tree)]),
+                passwd: None,
+                group: None,
+                archives: &archives,
+            };
+            let nothing = RootView::new(Vec::new());
+            let destination = Destination::new(
+                &nothing,
+                Mtime {
+                    seconds: time,
+                    nanos: 0,
+                },
+            );
+            let contexts = [context];
+            let plan = plan_layer(&op, &inputs, destination).map_err(|source| explain(source, &contexts))?;
+            make_layer(&layers, plan, &contexts, (true, false), ownership)
+        });
+        Ok(vec![made.await?].into())
     }
 
     async fn execute_file(&self, vertex: &Vertex, op: &FileOp, inputs: &[Input]) -> Result<Root, WorkerError> {
@@ -213,6 +243,7 @@ fn make_layer(
     if tree && store.tree(&id)?.is_none() {
         let staged = store.stage_tree()?;
         let index = kiln_image::plan::write_tree(&plan, staged.path(), ownership)?;
+        keep_times(&plan, contexts, staged.path())?;
         store.put_layer_index(&id, &index)?;
         staged.commit(&id)?;
     }
@@ -224,6 +255,31 @@ fn make_layer(
         store.put_layer(&LayerRecord::new(id.clone()))?;
     }
     Ok(id)
+}
+
+/// Steps see the files of a context with their own times: build tools compare them with what they keep in cache
+/// mounts. The layer's index, and so its blob, has the time of the request.
+fn keep_times(plan: &LayerPlan, contexts: &[Arc<Context>], tree: &Path) -> Result<(), WorkerError> {
+    use kiln_image::plan::Content;
+    for planned in &plan.entries {
+        let Content::In { dir, path } = &planned.content else {
+            continue;
+        };
+        let context = contexts.iter().find(|context| Arc::ptr_eq(&context.directory, dir));
+        if let Some(mtime) = context.and_then(|context| context.modified(path)) {
+            let entry = Entry {
+                mtime,
+                ..planned.entry.clone()
+            };
+            let path = tree.join(std::ffi::OsStr::from_bytes(&entry.path));
+            kiln_image::plan::set_time(&path, &entry).map_err(|source| WorkerError::Io {
+                operation: "set the time of",
+                path,
+                source,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The digest of everything that decides a planned layer's bytes.
@@ -339,6 +395,11 @@ impl Worker for LocalWorker {
         let selective = match (&vertex.op, input) {
             (_, Input::Local(_)) => true,
             (Op::File(_), Input::Root(_)) => position > 0,
+            // A mount of a whole root is identified by the root: its files need not be read for that.
+            (Op::Exec(exec), Input::Root(_)) => {
+                let mut sources = exec.mounts.iter().filter_map(|mount| mount.source_in(position));
+                position > 0 && sources.all(|source| !clean(source).is_empty())
+            }
             _ => false,
         };
         if !selective {
@@ -384,15 +445,12 @@ impl Worker for LocalWorker {
         match &vertex.op {
             Op::File(file) => self.execute_file(vertex, file, inputs).await,
             Op::Exec(exec) => {
-                let root = crate::exec::run(
-                    &self.settings.layers,
-                    &self.settings.exec,
-                    vertex,
-                    exec,
-                    inputs,
-                    context,
-                )
-                .await?;
+                let mut roots = Vec::with_capacity(inputs.len());
+                for (position, input) in inputs.iter().enumerate() {
+                    roots.push(self.mounted_root(exec, position, input).await?);
+                }
+                let (layers, settings) = (&self.settings.layers, &self.settings.exec);
+                let root = crate::exec::run(layers, settings, vertex, exec, &roots, context).await?;
                 self.pack_early(vertex, &root);
                 Ok(root)
             }

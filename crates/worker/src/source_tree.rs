@@ -11,7 +11,8 @@ use kiln_store::LayerId;
 use kiln_store::index::{Entry, EntryKind};
 
 use crate::destination::{components, push_component};
-use crate::glob;
+use crate::layers::Layers;
+use crate::{WorkerError, glob};
 
 /// Files with their entries. The view answers what there is, the place where the bytes are.
 #[derive(Debug)]
@@ -65,6 +66,24 @@ pub struct Selected {
 }
 
 impl SourceTree {
+    /// The root of another step; `bytes`: its files will be read too.
+    pub async fn of_root(layers: &Layers, root: &[LayerId], bytes: bool) -> Result<SourceTree, WorkerError> {
+        let view = layers.view(root).await?;
+        let mut place = Vec::with_capacity(root.len());
+        for layer in root {
+            let directory = if bytes {
+                Some(layers.open_tree(layer).await?)
+            } else {
+                None
+            };
+            place.push((layer.clone(), directory));
+        }
+        Ok(SourceTree {
+            view,
+            place: Place::Layers(place),
+        })
+    }
+
     /// What `source` names, in order. A plain path must exist; a pattern may match nothing.
     pub fn select(&self, source: &str, wildcard: bool) -> Result<Vec<Selected>, SourceError> {
         let source = clean(source);

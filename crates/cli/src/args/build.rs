@@ -19,6 +19,16 @@ pub enum ProgressMode {
     Quiet,
 }
 
+/// What is done when a step fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// The build ends
+    #[default]
+    Fail,
+    /// The build ends, and a shell starts where the step failed
+    Shell,
+}
+
 /// The flags of `docker buildx build`, and a few more.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
@@ -103,9 +113,18 @@ pub struct BuildArgs {
     /// Steps that run at the same time [default: the number of processors]
     #[arg(long, value_name = "N")]
     pub max_parallelism: Option<usize>,
-    /// Stop a step after so many seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub timeout_step: Option<u64>,
+    /// Stop a step after so long, such as 90s, 10m or 1h30m
+    #[arg(long, value_name = "DURATION", overrides_with = "timeout_step")]
+    pub timeout_step: Option<String>,
+    /// What to do when a step fails: `shell` starts one in the step's root, with its mounts and variables
+    #[arg(
+        long,
+        value_enum,
+        default_value = "fail",
+        overrides_with = "on_error",
+        hide_default_value = true
+    )]
+    pub on_error: OnError,
     /// Only check the Dockerfile: short for --call=check
     #[arg(long)]
     pub check: bool,

@@ -9,6 +9,7 @@ use kiln_oci::Reference;
 use kiln_registry::RegistryError;
 use kiln_solver::SolveError;
 use kiln_worker::WorkerError;
+use kiln_worker::exec::FailedStep;
 
 use crate::build::BuildRequest;
 
@@ -121,6 +122,17 @@ impl BuildError {
                 source: Box::new(source),
             },
             other => BuildError::Solve(Box::new(other)),
+        }
+    }
+
+    /// What the step that failed ran in, if it was kept.
+    pub fn take_failed_step(&mut self) -> Option<Box<FailedStep>> {
+        match self {
+            BuildError::Step { source, .. } => match &mut **source {
+                WorkerError::Exit { kept, .. } => kept.take(),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -16,6 +16,8 @@ use crate::environment::Environment;
 use crate::settings::call::Method;
 use crate::{diagnostic, machine, output, render, settings};
 
+mod after_failure;
+
 /// What a user without subordinate ids should know when a step fails.
 const SINGLE_ID: &str = "this user has no subordinate ids (/etc/subuid, /etc/subgid), so files can only belong to the user itself and `chown` to others fails: \
 `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` gives some";
@@ -24,6 +26,11 @@ const SINGLE_ID: &str = "this user has no subordinate ids (/etc/subuid, /etc/sub
 pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandError> {
     let call = settings::call::call(&args)?;
     let (request, _files) = settings::build_request(&args, environment)?;
+    let mut steps = settings::step_settings(&args, environment)?;
+    if steps.keep_failed && !after_failure::is_possible() {
+        output::talk("warning: --on-error=shell needs a terminal: a failing step ends the build");
+        steps.keep_failed = false;
+    }
     let identities = machine::enter_namespace()?;
     let foreign = request
         .plan
@@ -42,11 +49,7 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
             client,
             events: renderer.sink() as Arc<dyn EventSink>,
             cancel: machine::cancel_on_interrupt(),
-            exec: ExecSettings {
-                emulators,
-                resolv_conf: machine::resolv_conf(),
-                timeout: args.timeout_step.map(std::time::Duration::from_secs),
-            },
+            exec: ExecSettings { emulators, ..steps },
             identities,
             parallelism: args
                 .max_parallelism
@@ -62,15 +65,20 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
     // Work that was cancelled has ended by now; what idles need not be waited for.
     runtime.shutdown_background();
     renderer.finish(result.is_ok());
-    let result = result.map_err(|error| {
+    let result = result.map_err(|mut error| {
+        let kept = error.take_failed_step();
         let failed = matches!(&error, BuildError::Step { source, .. } if matches!(**source, WorkerError::Exit { .. }));
-        let command = explain(error, &request);
+        let mut command = explain(error, &request);
         if failed && identities == kiln_sandbox::IdentityMap::Single {
-            command.hint(SINGLE_ID)
-        } else {
-            command
+            command = command.hint(SINGLE_ID);
         }
-    })?;
+        (command, kept)
+    });
+    let result = match result {
+        Ok(result) => result,
+        Err((command, None)) => return Err(command),
+        Err((command, Some(step))) => return Ok(after_failure::shell(&command, &step, environment)),
+    };
     match result {
         Done::Built(result) => report(&args, &request, &result).map(|()| 0),
         Done::Answered(code) => Ok(code),

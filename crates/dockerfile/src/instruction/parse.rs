@@ -4,6 +4,7 @@ use crate::ast::Node;
 use crate::diagnostic::SyntaxError;
 use crate::duration;
 use crate::instruction::flags::{FlagKind, Flags};
+use crate::instruction::mount::check_mount;
 use crate::instruction::{CommandLine, From, HealthCheck, Instruction, KeyValue, Kind, Run, copy};
 use crate::parser::{INSTRUCTIONS, parse};
 use crate::suggestion::nearest;
@@ -212,10 +213,12 @@ fn run(node: &Node) -> Result<Run, SyntaxError> {
     for heredoc in heredocs.iter_mut().filter(|heredoc| heredoc.chomp) {
         heredoc.content = copy::without_tabs(&heredoc.content);
     }
+    let mounts = flags.list("mount");
+    mounts.iter().try_for_each(|text| check_mount(text))?;
     Ok(Run {
         command: command(node),
         heredocs,
-        mounts: flags.list("mount"),
+        mounts,
         network: flags.text("network"),
         security: flags.text("security"),
         devices: flags.list("device"),

@@ -30,8 +30,8 @@ impl Lowerer<'_> {
         let mut inputs = vec![builder.vertex.clone()];
         let mut mounts = Vec::new();
         for text in &run.mounts {
-            let text = builder.expanded(self.expander(), text)?.text;
-            let spec = parse_mount(&text)?;
+            let expander = self.expander();
+            let spec = parse_mount(text, &mut |value| Ok(builder.expanded(expander, value)?.text))?;
             let ssh_mounts = mounts
                 .iter()
                 .filter(|mount: &&Mount| matches!(mount.kind, MountKind::Ssh { .. }))

@@ -434,19 +434,8 @@ impl Lowerer<'_> {
             },
         );
         let action = kiln_graph::FileAction::Copy(kiln_graph::CopyAction {
-            input: 1,
-            source: String::new(),
-            destination: "/".into(),
-            owner: None,
-            chmod: None,
-            wildcard: false,
-            allow_empty: true,
-            unpack: false,
-            unpack_required: false,
-            parents: false,
-            exclude: Vec::new(),
-            follow_links: true,
             written: name.to_owned(),
+            ..kiln_graph::CopyAction::contents(1, "")
         });
         let meta = VertexMeta {
             name: format!("FROM {name}"),
