@@ -7,7 +7,7 @@ use kiln_graph::EventSink;
 use kiln_oci::Platform;
 use kiln_sandbox::emulator::{EmulatorError, Execution, execution};
 use kiln_worker::exec::ExecSettings;
-use kiln_worker::{ImageError, StepExit, WorkerError};
+use kiln_worker::{ImageError, MountError, StepExit, WorkerError};
 
 use crate::args::BuildArgs;
 use crate::build::{BuildError, BuildRequest, BuildResult, Machine};
@@ -185,6 +185,7 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
             let kind = match **source {
                 WorkerError::Copy { .. }
                 | WorkerError::NoContext(_)
+                | WorkerError::Mount(MountError::NoSecret(_) | MountError::NoAgent(_))
                 | WorkerError::User(_)
                 | WorkerError::Unsupported { .. } => ErrorKind::User,
                 _ => ErrorKind::Build,
@@ -268,6 +269,14 @@ fn step_hints(command: &mut CommandError, error: &WorkerError) {
             command.hints.push(format!(
                 "the file is there, and the pattern `{pattern}` of the ignore file (.dockerignore) hides it"
             ));
+        }
+        WorkerError::Mount(MountError::NoSecret(id)) => {
+            command.hints.push(format!("give it: --secret id={id},src=FILE"));
+        }
+        WorkerError::Mount(MountError::NoAgent(id)) => {
+            command
+                .hints
+                .push(format!("give an agent or a key: --ssh {id} or --ssh {id}=KEY"));
         }
         WorkerError::Emulator(EmulatorError::NotFound { name, .. }) => {
             command.hints.push(format!("install a static QEMU (`apt-get install qemu-user-static`), or name the directory of qemu-{name}-static with --emulator-dir"));
