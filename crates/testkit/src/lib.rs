@@ -6,6 +6,7 @@
 //! - **Faults** ([`FaultProxy`]): a proxy that resets, truncates, corrupts or refuses at chosen points, a bounded number
 //!   of times.
 //! - **Runs** ([`Fixture`]): a private state directory and configuration in which the `kiln` binary is started.
+//! - **Terminals** ([`Terminal`]): a program that is typed at as by a person.
 //! - **Corpora** ([`conformance`]): cases that other projects wrote, driven against this one.
 #![allow(
     clippy::disallowed_methods,
@@ -30,6 +31,7 @@ mod kiln_registry;
 mod ordinary_user;
 mod program;
 mod static_registry;
+mod terminal;
 
 pub use base_image::{BaseImages, Distribution};
 pub use debian::Debian;
@@ -45,6 +47,7 @@ pub use kiln_registry::{KilnRegistry, await_address};
 pub use ordinary_user::{OrdinaryUser, SubordinateIds};
 pub use program::{Program, cache_directory, is_running, on_path, skip_unless_root};
 pub use static_registry::StaticRegistry;
+pub use terminal::Terminal;
 
 /// What an end-to-end test returns.
 pub type TestResult = Result<(), Box<dyn std::error::Error>>;

@@ -121,6 +121,7 @@ const TRIED: &[&str] = &[
     "registry.md",
     "doctor.md",
     "emulation.md",
+    "secrets.md",
 ];
 
 #[test]
@@ -151,4 +152,9 @@ fn doctor() -> TestResult {
 #[test]
 fn emulation() -> TestResult {
     try_out("emulation.md")
+}
+
+#[test]
+fn secrets() -> TestResult {
+    try_out("secrets.md")
 }

@@ -8,6 +8,8 @@ const DOCKERFILE: &str = "\
 FROM alpine:3.20
 RUN uname -m > /machine && id -u > /id
 COPY --chown=1000:1000 file /file
+RUN --mount=type=cache,target=/cache --mount=type=secret,id=s --mount=target=/src --mount=from=busybox,target=/from,rw \
+    echo kept > /cache/x && cat /run/secrets/s /src/file > /mounted && touch /from/x && ls /from/bin/busybox >> /mounted
 ";
 
 fn build_and_run(subordinate: SubordinateIds, test: &str) -> TestResult {
@@ -27,8 +29,11 @@ fn build_and_run(subordinate: SubordinateIds, test: &str) -> TestResult {
         "-t",
         &image,
         "--push",
+        "--secret",
+        "id=s,src=secret",
         "app",
     ];
+    fixture.write("secret", b"hush ")?;
     fixture.kiln_as(&user, arguments)?.run()?.assert_success();
     for (platform, machine) in [("linux/amd64", "x86_64\n"), ("linux/arm64", "aarch64\n")] {
         assert_eq!(
@@ -43,6 +48,10 @@ fn build_and_run(subordinate: SubordinateIds, test: &str) -> TestResult {
         assert_eq!(
             fixture.file_in_image(&image, platform, "file")?.as_deref(),
             Some("content")
+        );
+        assert_eq!(
+            fixture.file_in_image(&image, platform, "mounted")?.as_deref(),
+            Some("hush content/from/bin/busybox\n")
         );
         let ran = fixture
             .kiln_as(&user, ["run", "--rm", "--platform", platform, &image, "uname", "-m"])?

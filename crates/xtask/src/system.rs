@@ -28,6 +28,7 @@ pub(crate) const PEERS: &[Need] = &[
     ("slirp4netns", "slirp4netns"),
     ("mmdebstrap", "mmdebstrap"),
     ("busybox", "busybox-static"),
+    ("ssh-keygen", "openssh-client"),
 ];
 
 /// Installs the packages of those programs that are not there.

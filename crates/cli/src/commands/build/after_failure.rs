@@ -14,7 +14,7 @@ use crate::output;
 use crate::terminal::attend;
 
 /// Where a shell of this machine's stands in a root that has none: in memory, so that no layer has it.
-const BORROWED: &str = "/dev/kiln-busybox";
+const BORROWED: &str = "/dev/kiln/busybox";
 
 /// Whether a shell can be talked to.
 pub fn is_possible() -> bool {
