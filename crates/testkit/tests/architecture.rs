@@ -50,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "kiln-testkit",
         &[
             "kiln-oci",
+            "kiln-graph",
             "kiln-dockerfile",
             "kiln-registry",
             "kiln-image",
