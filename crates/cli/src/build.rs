@@ -1,6 +1,7 @@
 //! `kiln build`: the order of a build stands in [`run`].
 
 mod assemble;
+mod caches;
 mod error;
 pub mod frontend;
 mod publish;
@@ -13,7 +14,7 @@ use kiln_dockerfile::lower::Lowered;
 use kiln_graph::{EventSink, VertexId};
 use kiln_registry::Client;
 use kiln_sandbox::IdentityMap;
-use kiln_solver::{SolveOptions, Solved, StepContext, solve};
+use kiln_solver::{Solution, SolveOptions, Solved, StepContext, solve};
 use kiln_store::Store;
 use kiln_worker::exec::ExecSettings;
 use kiln_worker::{Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Wants};
@@ -57,9 +58,22 @@ pub async fn run(request: &BuildRequest, machine: &Machine) -> Result<BuildResul
     frontend::tell(machine, &linter);
     let Planned { request, lowered } = &planned?;
     let layers = layers(request, machine);
-    let roots = solve_graph(request, machine, lowered, &layers).await?;
-    let images = assemble::images(request, machine, &layers, lowered, &roots).await?;
-    publish::publish(request, machine, &layers, &images).await
+    let solution = solve_graph(request, machine, lowered, &layers).await?;
+    let solved = caches::Solved {
+        lowered,
+        keys: &solution.keys,
+    };
+    let inline = solved.inline(request, &layers).await?;
+    let roots = roots(&solution);
+    let images = assemble::images(request, machine, &layers, lowered, &roots, inline.as_ref()).await?;
+    let result = publish::publish(request, machine, &layers, &images).await?;
+    caches::write(request, machine, &layers, &solved).await;
+    Ok(result)
+}
+
+fn roots(solution: &Solution) -> HashMap<VertexId, Solved> {
+    let targets = solution.targets.iter();
+    targets.map(|solved| (solved.vertex.clone(), solved.clone())).collect()
 }
 
 fn layers(request: &BuildRequest, machine: &Machine) -> Layers {
@@ -78,7 +92,7 @@ async fn solve_graph(
     machine: &Machine,
     lowered: &Lowered,
     layers: &Layers,
-) -> Result<HashMap<VertexId, Solved>, BuildError> {
+) -> Result<Solution, BuildError> {
     let targets: Vec<VertexId> = lowered.targets.iter().map(|target| target.vertex.clone()).collect();
     let worker = Arc::new(LocalWorker::new(LocalWorkerSettings {
         layers: layers.clone(),
@@ -87,6 +101,7 @@ async fn solve_graph(
         time: request.plan.time,
         exec: machine.exec.clone(),
         ownership: machine.ownership(),
+        imports: caches::imports(request, machine),
     }));
     let context = StepContext {
         events: machine.events.clone(),
@@ -100,11 +115,7 @@ async fn solve_graph(
     worker
         .save_contexts()
         .map_err(|source| BuildError::Worker(Box::new(source)))?;
-    let solved = solved.map_err(|error| BuildError::solve(request, error))?;
-    Ok(solved
-        .into_iter()
-        .map(|solved| (solved.vertex.clone(), solved))
-        .collect())
+    solved.map_err(|error| BuildError::solve(request, error))
 }
 
 impl Machine {

@@ -1,5 +1,6 @@
 //! What was typed becomes what is meant: arguments, environment and files → [`BuildRequest`].
 
+mod caches;
 pub mod call;
 mod context;
 mod outputs;
@@ -43,6 +44,7 @@ pub fn build_request(
             .entry("SOURCE_DATE_EPOCH".to_owned())
             .or_insert_with(|| time.clone());
     }
+    let cache_to = caches::exports(&args.cache_to, &build_args)?;
     let mut directories = HashMap::new();
     if let Some(directory) = &files.directory {
         directories.insert("context".to_owned(), directory.clone());
@@ -96,6 +98,8 @@ pub fn build_request(
         compression: written.compression,
         family: written.family,
         annotations: annotations(&args.annotation, written.annotations)?,
+        cache_from: caches::imports(&args.cache_from)?,
+        cache_to,
     };
     Ok((request, files))
 }
@@ -133,16 +137,6 @@ fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
             "--load",
             later.load,
             "write an archive with `-o type=docker,dest=FILE` and load that",
-        ),
-        (
-            "--cache-from",
-            !later.cache_from.is_empty(),
-            "the local cache is used by itself",
-        ),
-        (
-            "--cache-to",
-            !later.cache_to.is_empty(),
-            "the local cache is used by itself",
         ),
         ("--attest", !later.attest.is_empty(), "leave it out"),
         ("--sbom", !off(&later.sbom), "leave it out"),

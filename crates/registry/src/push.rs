@@ -39,6 +39,22 @@ impl Client {
         }
     }
 
+    /// Has the registry take a blob over from another of its repositories. False: it will not.
+    pub async fn mount_blob(&self, reference: &Reference, digest: &Digest, from: &str) -> Result<bool, RegistryError> {
+        let endpoint = self.transport.settings.hosts.endpoint(reference.domain());
+        let path = format!("/v2/{}/blobs/uploads/?mount={digest}&from={from}", reference.path());
+        let mut request = self.push_request(reference, &endpoint, Method::POST, path, "mount a blob");
+        request.scope.push_str(&format!(" repository:{from}:pull"));
+        request.headers.push(("content-length", "0".into()));
+        let response = self.transport.send(&request).await?;
+        match response.status() {
+            StatusCode::CREATED => Ok(true),
+            // An upload was begun instead. It is left to the registry, which ends those that nobody goes on with.
+            StatusCode::ACCEPTED => Ok(false),
+            _ => Err(failure(&request, response).await),
+        }
+    }
+
     /// Sends a blob, unless it is there or can be mounted from a repository of the same registry.
     pub async fn push_blob(
         &self,

@@ -41,6 +41,15 @@ pub struct Solved {
     pub root: Root,
 }
 
+/// What a solve came to.
+#[derive(Debug, Clone)]
+pub struct Solution {
+    /// The targets, in their order.
+    pub targets: Vec<Solved>,
+    /// What the vertices that are no sources are known by, whether they were looked at or only stand below a hit.
+    pub keys: HashMap<VertexId, CacheKey>,
+}
+
 /// Why a solve did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum SolveError<E: std::error::Error + 'static> {
@@ -64,19 +73,25 @@ pub enum SolveError<E: std::error::Error + 'static> {
     Panicked(#[source] tokio::task::JoinError),
 }
 
-/// Solves `targets` of `graph`: the roots, in the order of the targets.
+/// Solves `targets` of `graph`: their roots, and the keys of everything on the way.
 pub async fn solve<W: Worker>(
     graph: &Graph,
     targets: &[VertexId],
     worker: Arc<W>,
     options: SolveOptions,
     context: StepContext,
-) -> Result<Vec<Solved>, SolveError<W::Error>> {
+) -> Result<Solution, SolveError<W::Error>> {
     let mut driver = Driver::new(graph, targets, worker, options, context)?;
     let result = driver.run().await;
     driver.report_rest(result.is_ok());
     result?;
-    targets.iter().map(|target| driver.solved(target)).collect()
+    Ok(Solution {
+        targets: targets
+            .iter()
+            .map(|target| driver.solved(target))
+            .collect::<Result<_, _>>()?,
+        keys: driver.keys(),
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -418,6 +433,15 @@ impl<W: Worker> Driver<W> {
                 duration: Duration::ZERO,
             });
         }
+    }
+
+    fn keys(&self) -> HashMap<VertexId, CacheKey> {
+        let steps = self.nodes.iter().filter(|node| !node.vertex.op.is_source());
+        let keyed = steps.filter_map(|node| {
+            let key = node.canonical.as_ref().or(node.provisional.as_ref())?;
+            Some((node.vertex.id.clone(), key.clone()))
+        });
+        keyed.collect()
     }
 
     fn solved(&self, target: &VertexId) -> Result<Solved, SolveError<W::Error>> {

@@ -17,6 +17,6 @@ pub mod key;
 pub mod reason;
 pub mod worker;
 
-pub use driver::{SolveError, SolveOptions, Solved, solve};
+pub use driver::{Solution, SolveError, SolveOptions, Solved, solve};
 pub use key::{InputKey, Selection};
 pub use worker::{Input, Root, Source, StepContext, Worker};

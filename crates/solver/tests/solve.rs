@@ -272,7 +272,7 @@ impl Solving {
         };
         let solved = solve(graph, &targets, self.worker.clone(), options, context).await;
         (
-            solved.map(|all| all.into_iter().map(|solved| solved.root).collect()),
+            solved.map(|solution| solution.targets.into_iter().map(|solved| solved.root).collect()),
             events,
         )
     }

@@ -105,6 +105,20 @@ impl Store {
         Ok(records)
     }
 
+    /// The further keys that find a record.
+    pub fn record_aliases(&self, key: &CacheKey) -> Result<Vec<CacheKey>, StoreError> {
+        let database = self.database()?;
+        let keys: Vec<String> = database.read("list the keys of a cache record", |connection| {
+            connection
+                .prepare_cached("SELECT key FROM aliases WHERE record = ?1 ORDER BY key")?
+                .query_map([key.to_string()], |row| row.get(0))?
+                .collect()
+        })?;
+        keys.into_iter()
+            .map(|key| key.parse().map_err(|_| database.invalid("cache key")))
+            .collect()
+    }
+
     /// Removes a record and its aliases. False if there is none under this very key.
     pub fn delete_record(&self, key: &CacheKey) -> Result<bool, StoreError> {
         self.database()?.write("remove a cache record", |connection| {

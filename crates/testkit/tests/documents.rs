@@ -122,6 +122,7 @@ const TRIED: &[&str] = &[
     "doctor.md",
     "emulation.md",
     "secrets.md",
+    "cache.md",
 ];
 
 #[test]
@@ -157,4 +158,9 @@ fn emulation() -> TestResult {
 #[test]
 fn secrets() -> TestResult {
     try_out("secrets.md")
+}
+
+#[test]
+fn cache() -> TestResult {
+    try_out("cache.md")
 }

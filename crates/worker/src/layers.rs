@@ -25,6 +25,9 @@ struct Remote {
     origin: ImageOrigin,
     reference: String,
     descriptor: Descriptor,
+    diff_id: DiffId,
+    /// Whether a cache has it, not an image that the build stands on.
+    cached: bool,
 }
 
 /// A compressed layer, ready to be named in a manifest.
@@ -121,14 +124,51 @@ impl Layers {
                 ..LayerRecord::new(id.clone())
             };
             self.inner.store.put_layer(&record)?;
-            remotes.entry(id.clone()).or_insert_with(|| Remote {
+            let remote = Remote {
                 origin: image.origin.clone(),
                 reference: image.reference.clone(),
                 descriptor: layer.descriptor.clone(),
-            });
+                diff_id: layer.diff_id.clone(),
+                cached: false,
+            };
+            // A base is better known than a cache that happens to have the same layer.
+            if remotes.get(&id).is_none_or(|known| known.cached) {
+                remotes.insert(id.clone(), remote);
+            }
             Ok(id)
         };
         image.layers.iter().map(&mut learn).collect()
+    }
+
+    /// Makes a layer of a remote cache known. Nothing is fetched.
+    pub fn learn_cached(
+        &self,
+        diff_id: &DiffId,
+        blob: &Descriptor,
+        origin: ImageOrigin,
+        reference: String,
+    ) -> Result<(), WorkerError> {
+        let id = LayerId::of_diff(diff_id);
+        self.inner.store.put_layer(&LayerRecord {
+            diff_id: Some(diff_id.clone()),
+            remote: true,
+            ..LayerRecord::new(id.clone())
+        })?;
+        lock(&self.inner.remotes).entry(id).or_insert_with(|| Remote {
+            origin,
+            reference,
+            descriptor: blob.clone(),
+            diff_id: diff_id.clone(),
+            cached: true,
+        });
+        Ok(())
+    }
+
+    /// The diff id of a layer that an image brings which the build stands on.
+    pub fn diff_id_of_base(&self, id: &LayerId) -> Option<DiffId> {
+        let remotes = lock(&self.inner.remotes);
+        let remote = remotes.get(id).filter(|remote| !remote.cached)?;
+        Some(remote.diff_id.clone())
     }
 
     /// The compressed layer: as it was pulled, or packed now from its tree. Asked for twice, it is made once.
@@ -140,12 +180,12 @@ impl Layers {
     /// What a manifest says of a layer. The blob itself may still be only in the registry that the image came from.
     pub async fn described(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
         let remote = lock(&self.inner.remotes).get(id).cloned();
-        match (remote, diff_id) {
-            (Some(remote), Some(diff_id)) => Ok(PackedLayer {
-                diff_id: diff_id.clone(),
+        match remote {
+            Some(remote) => Ok(PackedLayer {
+                diff_id: remote.diff_id,
                 descriptor: remote.descriptor,
             }),
-            _ => self.blob(id, diff_id).await,
+            None => self.blob(id, diff_id).await,
         }
     }
 
@@ -211,7 +251,7 @@ impl Layers {
         Ok(())
     }
 
-    fn progress(&self, descriptor: &Descriptor, kind: TransferKind) -> impl Fn(u64) + Send + Sync + 'static {
+    pub(crate) fn progress(&self, descriptor: &Descriptor, kind: TransferKind) -> impl Fn(u64) + Send + Sync + 'static {
         let (events, digest, total) = (self.inner.events.clone(), descriptor.digest.clone(), descriptor.size);
         move |done| {
             events.send(Event::Progress {

@@ -6,6 +6,7 @@
 //!   [`chmod`], [`owner`] and [`archive`].
 //! * [`selection`] — the digests over what a step takes from its inputs.
 //! * [`exec`] — RUN in a sandbox, with its [`mounts`], [`ssh`] agents, and the [`mask`] over its output.
+//! * [`remote_cache`] — caches on registries and in directories.
 //! * [`layers`] — blobs, trees and indexes of layers, made on demand; [`wants`] — which will be asked for.
 
 #![forbid(unsafe_code)]
@@ -26,9 +27,11 @@ pub mod local;
 pub mod mask;
 pub mod mounts;
 pub mod owner;
+pub mod remote_cache;
 pub mod selection;
 pub mod source_tree;
 pub mod ssh;
+pub mod transfer;
 pub mod wants;
 
 pub use error::{StepExit, WorkerError};

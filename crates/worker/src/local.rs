@@ -23,6 +23,7 @@ use crate::copy::{CopyError, CopyInputs, plan_layer};
 use crate::destination::Destination;
 use crate::exec::ExecSettings;
 use crate::layers::{Layers, blocking, lock_of};
+use crate::remote_cache::CacheImports;
 use crate::source_tree::{Place, SourceError, SourceTree, clean, known_digest};
 use crate::{Wants, WorkerError};
 
@@ -41,6 +42,8 @@ pub struct LocalWorkerSettings {
     pub exec: ExecSettings,
     /// Whether owners can be set here.
     pub ownership: Ownership,
+    /// Caches elsewhere.
+    pub imports: CacheImports,
 }
 
 /// Runs the steps of one build on this machine.
@@ -426,10 +429,19 @@ impl Worker for LocalWorker {
     }
 
     async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, WorkerError> {
-        let Some(record) = self.store().record(key)? else {
+        if let Some(record) = self.store().record(key)?
+            && self.settings.layers.are_available(&record.layers)?
+        {
+            return Ok(Some(record));
+        }
+        let Some((record, aliases)) = self.settings.imports.lookup(key, &self.settings.layers).await? else {
             return Ok(None);
         };
-        Ok(self.settings.layers.are_available(&record.layers)?.then_some(record))
+        if !self.settings.layers.are_available(&record.layers)? {
+            return Ok(None);
+        }
+        self.store().put_record(&record, &aliases)?;
+        Ok(Some(record))
     }
 
     async fn nearest(&self, slot: &str) -> Result<Vec<CacheRecord>, WorkerError> {

@@ -89,6 +89,12 @@ pub struct BuildArgs {
     /// Line of /etc/hosts of steps, HOST:ADDRESS (repeatable)
     #[arg(long, value_name = "HOST:IP")]
     pub add_host: Vec<String>,
+    /// Cache to read, type=registry,ref=NAME or type=local,src=DIR (repeatable)
+    #[arg(long, value_name = "CACHE")]
+    pub cache_from: Vec<String>,
+    /// Cache to write, type=registry,ref=NAME, type=local,dest=DIR or type=inline, with mode=min|max (repeatable)
+    #[arg(long, value_name = "CACHE")]
+    pub cache_to: Vec<String>,
     /// Secret for steps, id=NAME[,src=FILE|env=VARIABLE] (repeatable)
     #[arg(long)]
     pub secret: Vec<String>,
@@ -142,12 +148,6 @@ pub struct LaterArgs {
     /// Load the image into a container store of this machine
     #[arg(long)]
     pub load: bool,
-    /// Caches to read
-    #[arg(long)]
-    pub cache_from: Vec<String>,
-    /// Caches to write
-    #[arg(long)]
-    pub cache_to: Vec<String>,
     /// Attestations
     #[arg(long)]
     pub attest: Vec<String>,

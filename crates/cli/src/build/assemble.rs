@@ -8,6 +8,7 @@ use kiln_image::assemble::{PlacedAnnotations, PlatformImage, assemble_image};
 use kiln_oci::Platform;
 use kiln_solver::{Root, Solved};
 use kiln_worker::Layers;
+use kiln_worker::remote_cache::{CacheDocument, INLINE_FIELD, inline_document};
 
 use crate::build::{BuildError, BuildRequest, Machine};
 
@@ -29,6 +30,7 @@ pub(super) async fn images(
     layers: &Layers,
     lowered: &Lowered,
     roots: &HashMap<VertexId, Solved>,
+    inline: Option<&CacheDocument>,
 ) -> Result<Vec<BuiltImage>, BuildError> {
     let wanted = request.outputs.iter().any(crate::build::Output::is_image);
     let built = lowered.targets.iter().map(|target| async move {
@@ -37,7 +39,7 @@ pub(super) async fn images(
             .map(|solved| solved.root.clone())
             .unwrap_or_else(|| Vec::new().into());
         let image = if wanted {
-            Some(image(request, machine, layers, target, &root).await?)
+            Some(image(request, machine, layers, target, &root, inline).await?)
         } else {
             None
         };
@@ -56,6 +58,7 @@ async fn image(
     layers: &Layers,
     target: &Target,
     root: &Root,
+    inline: Option<&CacheDocument>,
 ) -> Result<PlatformImage, BuildError> {
     let base = &target.config.rootfs.diff_ids;
     let packed = root
@@ -75,6 +78,10 @@ async fn image(
             layers: packed.len(),
             history: made,
         });
+    }
+    if let Some(document) = inline {
+        let document = serde_json::to_value(inline_document(document, &config))?;
+        config.other.insert(INLINE_FIELD.to_owned(), document);
     }
     let descriptors: Vec<_> = packed.into_iter().map(|layer| layer.descriptor).collect();
     let annotations = PlacedAnnotations {

@@ -10,6 +10,7 @@ use kiln_registry::RegistryError;
 use kiln_solver::SolveError;
 use kiln_worker::WorkerError;
 use kiln_worker::exec::FailedStep;
+use kiln_worker::remote_cache::CacheError;
 
 use crate::build::BuildRequest;
 
@@ -77,6 +78,15 @@ pub enum BuildError {
     /// An exporter.
     #[error("failed to export the result")]
     Export(#[from] kiln_image::export::ExportError),
+    /// A cache.
+    #[error("failed to write the cache `{name}`")]
+    Cache {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: CacheError,
+    },
     /// A file that the build writes.
     #[error("failed to write `{path}`")]
     Write {

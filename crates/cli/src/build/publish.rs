@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kiln_graph::{Event, Outcome, TransferKind};
+use kiln_graph::{Event, Outcome};
 use kiln_image::assemble::{PlatformImage, assemble_index, index_type};
 use kiln_image::export::{self, FileSource, ImageSet};
 use kiln_oci::{Descriptor, Digest, Document, ImageIndex, Reference};
-use kiln_registry::{BlobSource, RegistryError};
-use kiln_worker::Layers;
+use kiln_registry::BlobSource;
+use kiln_worker::{Layers, WorkerError};
 
 use crate::build::request::{Destination, Output};
 use crate::build::{BuildError, BuildRequest, BuiltImage, Machine};
@@ -321,38 +321,14 @@ async fn push_image(
 }
 
 async fn push_layer(machine: &Machine, layers: &Layers, name: &Reference, blob: &Descriptor) -> Result<(), BuildError> {
-    let failed = |source: RegistryError| BuildError::Push {
-        name: name.clone(),
-        source,
-    };
-    let origin = layers.origin_of(&blob.digest);
-    let here = machine.store.blob_exists(&blob.digest)?;
-    if !here && machine.client.blob_exists(name, &blob.digest).await.map_err(failed)? {
-        return Ok(());
-    }
-    if !here {
-        layers
-            .fetch_blob(&blob.digest)
-            .await
-            .map_err(|source| BuildError::Worker(Box::new(source)))?;
-    }
-    // A layer of a base in the same registry is not sent but mounted.
-    let mount = origin.filter(|origin| origin.domain() == name.domain() && origin.path() != name.path());
-    let (events, digest, total) = (machine.events.clone(), blob.digest.clone(), blob.size);
-    let progress = Arc::new(move |done| {
-        events.send(Event::Progress {
-            digest: digest.clone(),
-            kind: TransferKind::Push,
-            done,
-            total: Some(total),
-        })
-    });
-    let source = BlobSource::Store(machine.store.clone());
-    machine
-        .client
-        .push_blob(name, blob, source, mount.as_ref().map(Reference::path), progress)
-        .await
-        .map_err(failed)
+    let pushed = kiln_worker::transfer::push_layer(layers, &machine.client, name, blob).await;
+    pushed.map_err(|source| match source {
+        WorkerError::Registry(source) => BuildError::Push {
+            name: name.clone(),
+            source,
+        },
+        other => BuildError::Worker(Box::new(other)),
+    })
 }
 
 async fn push_config(machine: &Machine, name: &Reference, image: &PlatformImage) -> Result<(), BuildError> {
@@ -369,7 +345,7 @@ async fn push_config(machine: &Machine, name: &Reference, image: &PlatformImage)
 }
 
 /// Tells of the beginning and the end of something.
-async fn task(
+pub(super) async fn task(
     machine: &Machine,
     name: String,
     work: impl Future<Output = Result<(), BuildError>>,

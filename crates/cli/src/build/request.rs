@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use kiln_dockerfile::plan::PlanRequest;
 use kiln_image::assemble::Family;
 use kiln_image::pack::CompressionSetting;
-use kiln_oci::Reference;
+use kiln_oci::{Digest, Reference};
+use kiln_worker::remote_cache::ExportMode;
 
 /// A build.
 #[derive(Debug, Clone)]
@@ -31,6 +32,49 @@ pub struct BuildRequest {
     pub family: Family,
     /// Annotations by where they go.
     pub annotations: Annotations,
+    /// Caches to read, the first one first.
+    pub cache_from: Vec<CacheImport>,
+    /// Caches to write.
+    pub cache_to: Vec<CacheExport>,
+}
+
+/// A cache to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheImport {
+    /// Where it is.
+    pub place: CachePlace,
+}
+
+/// A cache to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheExport {
+    /// Into the images' own configurations.
+    Inline,
+    /// Somewhere else.
+    To {
+        /// Where.
+        place: CachePlace,
+        /// Which steps.
+        mode: ExportMode,
+        /// Whether a failure is not even told.
+        ignore_error: bool,
+    },
+}
+
+/// Where a cache is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CachePlace {
+    /// A reference on a registry.
+    Registry(Reference),
+    /// An OCI layout on this machine.
+    Layout {
+        /// Its directory.
+        directory: PathBuf,
+        /// The name of the cache in it.
+        tag: String,
+        /// A state of the cache, in place of the name's.
+        digest: Option<Digest>,
+    },
 }
 
 /// Annotations by where they go.

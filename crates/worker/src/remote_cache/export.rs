@@ -1,0 +1,177 @@
+//! Writing what a build came to into a cache.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kiln_graph::{Graph, Op, Vertex, VertexId};
+use kiln_store::{CacheKey, CacheRecord, LayerId};
+
+use super::document::{CacheContents, CacheDocument, CachedLayer, CachedRecord};
+use super::storage::{CacheError, CacheStorage, Written};
+use crate::WorkerError;
+use crate::layers::Layers;
+
+/// Which steps are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ExportMode {
+    /// Those whose layers are in an image of the build.
+    #[default]
+    Min,
+    /// All.
+    Max,
+}
+
+/// A graph that was solved, with the key of each vertex as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyedGraph<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// The vertices that the build was for.
+    pub targets: &'a [VertexId],
+    /// What vertices are known by.
+    pub keys: &'a HashMap<VertexId, CacheKey>,
+}
+
+/// Times that a writer begins anew because others wrote at the same moment.
+const ATTEMPTS: u32 = 12;
+
+/// The records of a build with their layers, by platform. Layers that were not packed yet are packed for it.
+pub async fn collect(solved: KeyedGraph<'_>, mode: ExportMode, layers: &Layers) -> Result<CacheContents, WorkerError> {
+    let chosen = chosen(solved, mode);
+    let now = unix_now();
+    let mut contents = CacheContents::new();
+    for vertex in solved
+        .graph
+        .vertices()
+        .iter()
+        .filter(|vertex| chosen.contains(&vertex.id))
+    {
+        let Some(key) = solved.keys.get(&vertex.id) else {
+            continue;
+        };
+        let Some(record) = layers.store().record(key)? else {
+            continue;
+        };
+        let Some(described) = describe(&record, layers).await? else {
+            continue;
+        };
+        let aliases: BTreeSet<CacheKey> = layers.store().record_aliases(&record.key)?.into_iter().collect();
+        let platform = vertex.meta.platform.as_ref().map(ToString::to_string);
+        let cached = CachedRecord {
+            key: record.key,
+            aliases: aliases.into_iter().collect(),
+            layers: Vec::new(),
+            name: record.name,
+            platform: record.platform,
+            created: record.created_unix,
+            used: now,
+            duration_ms: record.duration_ms,
+        };
+        contents
+            .entry(platform.unwrap_or_default())
+            .or_default()
+            .add(cached, described);
+    }
+    // Sorted, and each record once.
+    Ok(contents
+        .into_iter()
+        .map(|(platform, document)| (platform, CacheDocument::default().merge(&document, now)))
+        .collect())
+}
+
+/// The layers of a record as a cache names them. None: one of them is gone.
+async fn describe(record: &CacheRecord, layers: &Layers) -> Result<Option<Vec<CachedLayer>>, WorkerError> {
+    let mut described = Vec::with_capacity(record.layers.len());
+    for id in &record.layers {
+        described.push(match describe_layer(id, layers).await {
+            Ok(layer) => layer,
+            Err(WorkerError::LayerGone(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(Some(described))
+}
+
+async fn describe_layer(id: &LayerId, layers: &Layers) -> Result<CachedLayer, WorkerError> {
+    if let Some(diff_id) = layers.diff_id_of_base(id) {
+        return Ok(CachedLayer { diff_id, blob: None });
+    }
+    let packed = layers.described(id, None).await?;
+    Ok(CachedLayer {
+        diff_id: packed.diff_id,
+        blob: Some(packed.descriptor),
+    })
+}
+
+fn chosen(solved: KeyedGraph<'_>, mode: ExportMode) -> HashSet<VertexId> {
+    let is_step = |vertex: &&Vertex| matches!(vertex.op, Op::Exec(_) | Op::File(_) | Op::Merge);
+    let steps = solved.graph.vertices().iter().filter(is_step);
+    if mode == ExportMode::Max {
+        return steps.map(|vertex| vertex.id.clone()).collect();
+    }
+    let mut chosen = HashSet::new();
+    let mut pending: Vec<VertexId> = solved.targets.to_vec();
+    while let Some(id) = pending.pop() {
+        let Some(vertex) = solved.graph.vertex(&id).filter(|_| chosen.insert(id)) else {
+            continue;
+        };
+        match vertex.op {
+            Op::Exec(_) | Op::File(_) => pending.extend(vertex.inputs.first().cloned()),
+            Op::Merge => pending.extend(vertex.inputs.iter().cloned()),
+            _ => {}
+        }
+    }
+    chosen
+}
+
+/// Writes records into a cache beside what others wrote. Blobs first, then documents, then the name.
+pub async fn export(storage: &CacheStorage, ours: &CacheContents, layers: &Layers) -> Result<(), CacheError> {
+    for document in ours.values() {
+        storage.bring(document, layers).await?;
+    }
+    for attempt in 0..ATTEMPTS {
+        let found = storage.read(layers.store()).await?;
+        // Right after a write, what is found is our own, or that of somebody who saw it.
+        if holds(&found.contents, ours) {
+            return Ok(());
+        }
+        let merged = merge(&found.contents, ours);
+        let started = Instant::now();
+        match storage.write(&merged, found.version.as_ref()).await? {
+            // Who looked before this was written has written too by the time that a write takes.
+            Written::Done => tokio::time::sleep(started.elapsed()).await,
+            Written::Conflict => tokio::time::sleep(pause(attempt)).await,
+        }
+    }
+    Err(CacheError::Contended)
+}
+
+fn holds(contents: &CacheContents, ours: &CacheContents) -> bool {
+    ours.iter()
+        .all(|(platform, document)| contents.get(platform).is_some_and(|theirs| theirs.contains(document)))
+}
+
+fn merge(theirs: &CacheContents, ours: &CacheContents) -> CacheContents {
+    let now = unix_now();
+    let mut merged = theirs.clone();
+    for (platform, document) in ours {
+        let known = merged.entry(platform.clone()).or_default();
+        *known = known.merge(document, now);
+    }
+    merged
+}
+
+/// Longer each time, and different for each process, so that two writers do not stay in step.
+fn pause(attempt: u32) -> Duration {
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .subsec_nanos();
+    let jitter = u64::from(nanos ^ std::process::id().rotate_left(16)) % 50;
+    Duration::from_millis((10 << attempt.min(6)) + jitter)
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
