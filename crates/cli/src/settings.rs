@@ -44,7 +44,7 @@ pub fn build_request(
             .entry("SOURCE_DATE_EPOCH".to_owned())
             .or_insert_with(|| time.clone());
     }
-    let cache_to = caches::exports(&args.cache_to, &build_args)?;
+    let cache_to = caches::exports(&args.cache_to, &build_args, environment)?;
     let mut directories = HashMap::new();
     if let Some(directory) = &files.directory {
         directories.insert("context".to_owned(), directory.clone());
@@ -98,7 +98,7 @@ pub fn build_request(
         compression: written.compression,
         family: written.family,
         annotations: annotations(&args.annotation, written.annotations)?,
-        cache_from: caches::imports(&args.cache_from)?,
+        cache_from: caches::imports(&args.cache_from, environment)?,
         cache_to,
     };
     Ok((request, files))

@@ -2,7 +2,7 @@
 //!
 //! - **Base images** ([`BaseImages`]): busybox and a stand-in for Alpine, made of Debian's static busybox for several
 //!   architectures and served by a small registry inside the test process.
-//! - **Peers** ([`DockerRegistry`], [`KilnRegistry`]): real servers on a free loopback port, stopped by their id on drop.
+//! - **Peers** ([`DockerRegistry`], [`KilnRegistry`], [`MotoServer`], [`CacheService`]): servers on a free loopback port, stopped by their id on drop.
 //! - **Faults** ([`FaultProxy`]): a proxy that resets, truncates, corrupts or refuses at chosen points, a bounded number
 //!   of times.
 //! - **Runs** ([`Fixture`]): a private state directory and configuration in which the `kiln` binary is started.
@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod base_image;
+mod cache_service;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod debian;
@@ -28,12 +29,14 @@ mod http_server;
 mod image_layout;
 mod kiln_binary;
 mod kiln_registry;
+mod moto_server;
 mod ordinary_user;
 mod program;
 mod static_registry;
 mod terminal;
 
 pub use base_image::{BaseImages, Distribution};
+pub use cache_service::{CacheService, TOKEN};
 pub use debian::Debian;
 pub use docker_registry::{Access, DockerRegistry};
 pub use error::TestkitError;
@@ -44,6 +47,7 @@ pub use http_server::HttpServer;
 pub use image_layout::{ImageLayout, Tree};
 pub use kiln_binary::kiln_binary;
 pub use kiln_registry::{KilnRegistry, await_address};
+pub use moto_server::MotoServer;
 pub use ordinary_user::{OrdinaryUser, SubordinateIds};
 pub use program::{Program, cache_directory, is_running, on_path, skip_unless_root};
 pub use static_registry::StaticRegistry;

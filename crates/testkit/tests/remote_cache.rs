@@ -1,18 +1,20 @@
 //! Caches on registries and in directories: another machine, which has nothing, runs nothing again.
 
+#![expect(clippy::print_stdout, reason = "a test says why it is skipped")]
+
 use std::fs;
 use std::path::Path;
 
-use kiln_testkit::{DockerRegistry, Fixture, Outcome, Program, TestResult};
+use kiln_testkit::{CacheService, DockerRegistry, Fixture, MotoServer, Outcome, Program, TOKEN, TestResult};
 use serde_json::Value;
 
-const TOKEN: &str = "cat /proc/sys/kernel/random/uuid";
+const STAMP: &str = "cat /proc/sys/kernel/random/uuid";
 
 /// A build with a stage that no image has layers of, and steps that show whether they ran again.
 fn context(fixture: &Fixture) -> TestResult {
     let dockerfile = format!(
-        "FROM --platform=$BUILDPLATFORM busybox AS build\nCOPY source /source\nRUN {TOKEN} > /built && cat /source >> /built\n\
-         FROM alpine:3.20\nRUN {TOKEN} > /token\nCOPY --from=build /built /built\nCOPY source /source\n"
+        "FROM --platform=$BUILDPLATFORM busybox AS build\nCOPY source /source\nRUN {STAMP} > /built && cat /source >> /built\n\
+         FROM alpine:3.20\nRUN {STAMP} > /token\nCOPY --from=build /built /built\nCOPY source /source\n"
     );
     fixture.context("app", &[("Dockerfile", &dockerfile), ("source", "1\n")])?;
     Ok(())
@@ -219,6 +221,104 @@ fn two_builders_write_one_reference_at_the_same_time() -> TestResult {
         let third = build(&fixture, &["--cache-from", &cache, "-o", "type=cacheonly"])?;
         assert_eq!(ran(&third), Vec::<String>::new(), "both kept their records");
     }
+    Ok(())
+}
+
+/// What two machines do with any place that a cache can be in.
+fn share(fixture: &mut Fixture, from: &str, to: &str) -> TestResult {
+    context(fixture)?;
+    // Large enough to be sent in several blocks.
+    let large: Vec<u8> = (0..40_u32 << 20)
+        .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    fixture.write("app/large", &large)?;
+    let dockerfile = fs::read_to_string(fixture.directory().join("app/Dockerfile"))? + "COPY large /large\n";
+    fixture.write("app/Dockerfile", dockerfile.as_bytes())?;
+    build(fixture, &["--cache-to", to, "-o", "one"])?.assert_success();
+    another_machine(fixture, "second");
+    let second = build(fixture, &["--cache-from", from, "-o", "two"])?;
+    assert!(!second.stderr.contains("warning"), "{}", second.stderr);
+    assert_eq!(ran(&second), Vec::<String>::new());
+    for file in [
+        "linux_amd64/token",
+        "linux_arm64/token",
+        "linux_arm64/built",
+        "linux_arm64/large",
+    ] {
+        let read = |out: &str| fs::read(fixture.directory().join(out).join(file));
+        assert!(read("one")? == read("two")?, "{file}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_cache_service_of_github_actions_is_a_cache() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    let service = CacheService::start()?;
+    fixture.set_env("ACTIONS_RESULTS_URL", &service.url());
+    fixture.set_env("ACTIONS_RUNTIME_TOKEN", TOKEN);
+    service.refuse(3);
+    share(&mut fixture, "type=gha", "type=gha,mode=max")?;
+    assert!(service.requests().iter().any(|request| request.contains("/blob/")));
+    let states = |service: &CacheService| {
+        service
+            .keys()
+            .iter()
+            .filter(|key| key.starts_with("kiln-index-"))
+            .count()
+    };
+    assert_eq!(states(&service), 1);
+    // What is known already is not sent again; another scope is another cache.
+    let sent = service.keys().len();
+    build(
+        &fixture,
+        &[
+            "--cache-from",
+            "type=gha",
+            "--cache-to",
+            "type=gha,mode=max",
+            "-o",
+            "type=cacheonly",
+        ],
+    )?;
+    assert!(service.keys().len() <= sent + 1, "{:?}", service.keys());
+    another_machine(&mut fixture, "third");
+    let third = build(
+        &fixture,
+        &["--cache-from", "type=gha,scope=other", "-o", "type=cacheonly"],
+    )?;
+    assert!(!ran(&third).is_empty());
+    // A token that is not valid is a warning.
+    fixture.set_env("ACTIONS_RUNTIME_TOKEN", "wrong");
+    another_machine(&mut fixture, "fourth");
+    let fourth = build(&fixture, &["--cache-from", "type=gha", "-o", "type=cacheonly"])?;
+    assert!(fourth.stderr.contains("answered 401"), "{}", fourth.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_bucket_is_a_cache() -> TestResult {
+    if let Some(reason) = MotoServer::missing() {
+        println!("skipped: a_bucket_is_a_cache: {reason}");
+        return Ok(());
+    }
+    let mut fixture = Fixture::with_base_images()?;
+    let server = MotoServer::start("builds")?;
+    fixture.set_env("AWS_ACCESS_KEY_ID", "id");
+    fixture.set_env("AWS_SECRET_ACCESS_KEY", "secret");
+    let place = format!(
+        "type=s3,bucket=builds,region=us-east-1,endpoint_url={},prefix=kiln/",
+        server.url()
+    );
+    share(&mut fixture, &place, &format!("{place},mode=max"))?;
+    let missing = place.replace("bucket=builds", "bucket=nowhere");
+    another_machine(&mut fixture, "third");
+    let outcome = build(&fixture, &["--cache-to", &missing, "-o", "type=cacheonly"])?;
+    assert!(
+        outcome.stderr.contains("failed to write the cache"),
+        "{}",
+        outcome.stderr
+    );
     Ok(())
 }
 

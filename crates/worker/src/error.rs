@@ -63,6 +63,9 @@ pub enum WorkerError {
     /// The sandbox.
     #[error("failed to start the step")]
     Sandbox(#[source] kiln_sandbox::SandboxError),
+    /// A layer of a remote cache.
+    #[error("failed to fetch a layer from a cache")]
+    Cache(#[source] Box<crate::remote_cache::CacheError>),
     /// The registry.
     #[error(transparent)]
     Registry(#[from] kiln_registry::RegistryError),

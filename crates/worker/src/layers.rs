@@ -17,17 +17,28 @@ use kiln_store::{CacheKey, LayerBlob, LayerId, LayerRecord, Store};
 use tokio::sync::OnceCell;
 
 use crate::WorkerError;
+use crate::remote_cache::ObjectCache;
 use crate::source_tree::open_directory;
 
 /// Where the blob of an image's layer can be fetched.
 #[derive(Debug, Clone)]
 struct Remote {
-    origin: ImageOrigin,
-    reference: String,
+    place: LayerPlace,
     descriptor: Descriptor,
     diff_id: DiffId,
     /// Whether a cache has it, not an image that the build stands on.
     cached: bool,
+}
+
+/// Where a blob can be fetched.
+#[derive(Debug, Clone)]
+pub enum LayerPlace {
+    /// A repository of a registry, or an image in it.
+    Registry(String),
+    /// An OCI layout on this machine.
+    Layout(PathBuf),
+    /// A cache in an object store.
+    Objects(ObjectCache),
 }
 
 /// A compressed layer, ready to be named in a manifest.
@@ -125,8 +136,10 @@ impl Layers {
             };
             self.inner.store.put_layer(&record)?;
             let remote = Remote {
-                origin: image.origin.clone(),
-                reference: image.reference.clone(),
+                place: match &image.origin {
+                    ImageOrigin::Registry => LayerPlace::Registry(image.reference.clone()),
+                    ImageOrigin::Layout(path) => LayerPlace::Layout(path.clone()),
+                },
                 descriptor: layer.descriptor.clone(),
                 diff_id: layer.diff_id.clone(),
                 cached: false,
@@ -141,13 +154,7 @@ impl Layers {
     }
 
     /// Makes a layer of a remote cache known. Nothing is fetched.
-    pub fn learn_cached(
-        &self,
-        diff_id: &DiffId,
-        blob: &Descriptor,
-        origin: ImageOrigin,
-        reference: String,
-    ) -> Result<(), WorkerError> {
+    pub fn learn_cached(&self, diff_id: &DiffId, blob: &Descriptor, place: LayerPlace) -> Result<(), WorkerError> {
         let id = LayerId::of_diff(diff_id);
         self.inner.store.put_layer(&LayerRecord {
             diff_id: Some(diff_id.clone()),
@@ -155,8 +162,7 @@ impl Layers {
             ..LayerRecord::new(id.clone())
         })?;
         lock(&self.inner.remotes).entry(id).or_insert_with(|| Remote {
-            origin,
-            reference,
+            place,
             descriptor: blob.clone(),
             diff_id: diff_id.clone(),
             cached: true,
@@ -234,16 +240,20 @@ impl Layers {
         if store.blob_exists(&remote.descriptor.digest)? {
             return Ok(());
         }
-        match &remote.origin {
-            ImageOrigin::Registry => {
-                let reference: Reference = remote.reference.parse()?;
+        match &remote.place {
+            LayerPlace::Registry(reference) => {
+                let reference: Reference = reference.parse()?;
                 let progress = self.progress(&remote.descriptor, TransferKind::Pull);
                 self.inner
                     .client
                     .fetch_blob(&reference, &remote.descriptor, store, &progress)
                     .await?;
             }
-            ImageOrigin::Layout(path) => {
+            LayerPlace::Objects(cache) => {
+                let fetched = cache.fetch(&remote.descriptor, store).await;
+                fetched.map_err(|source| WorkerError::Cache(Box::new(source)))?;
+            }
+            LayerPlace::Layout(path) => {
                 let (store, path, descriptor) = (store.clone(), path.clone(), remote.descriptor.clone());
                 blocking(move || crate::images::copy_layout_blob(&store, &path, &descriptor)).await?;
             }
@@ -435,9 +445,9 @@ impl Layers {
     pub fn origin_of(&self, blob: &Digest) -> Option<Reference> {
         let remotes = lock(&self.inner.remotes);
         let remote = remotes.values().find(|remote| remote.descriptor.digest == *blob)?;
-        match remote.origin {
-            ImageOrigin::Registry => remote.reference.parse().ok(),
-            ImageOrigin::Layout(_) => None,
+        match &remote.place {
+            LayerPlace::Registry(reference) => reference.parse().ok(),
+            LayerPlace::Layout(_) | LayerPlace::Objects(_) => None,
         }
     }
 

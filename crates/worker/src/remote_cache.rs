@@ -14,16 +14,24 @@
 //! Writers read, merge and write again; if somebody else wrote in between, they begin anew, so builders of different
 //! platforms share one reference. [`CacheImports`] answers lookups, [`export`] writes what a build came to.
 
+mod actions;
 mod document;
 mod export;
 mod import;
 mod inline;
 mod layout;
+mod object;
 mod registry;
+mod s3;
+mod signature;
 mod storage;
 
+pub use actions::{ActionsCache, ActionsSettings};
 pub use document::{CacheContents, CacheDocument, CachedLayer, CachedRecord};
 pub use export::{ExportMode, KeyedGraph, collect, export};
 pub use import::CacheImports;
 pub use inline::{INLINE_FIELD, inline_document};
+pub use object::ObjectCache;
+pub use s3::{S3Cache, S3Settings};
+pub use signature::S3Credentials;
 pub use storage::{CacheError, CacheStorage};

@@ -7,7 +7,8 @@ use kiln_graph::{Event, VertexId};
 use kiln_store::CacheKey;
 use kiln_worker::Layers;
 use kiln_worker::remote_cache::{
-    CacheContents, CacheDocument, CacheImports, CacheStorage, ExportMode, KeyedGraph, collect, export,
+    ActionsCache, CacheContents, CacheDocument, CacheImports, CacheStorage, ExportMode, KeyedGraph, ObjectCache,
+    S3Cache, collect, export,
 };
 
 use crate::build::publish::task;
@@ -32,6 +33,10 @@ fn storage(machine: &Machine, place: &CachePlace) -> CacheStorage {
             tag: tag.clone(),
             digest: digest.clone(),
         },
+        CachePlace::S3(settings) => CacheStorage::Objects(ObjectCache::S3(S3Cache::new((**settings).clone()))),
+        CachePlace::Actions(settings) => {
+            CacheStorage::Objects(ObjectCache::Actions(ActionsCache::new(settings.clone())))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use kiln_dockerfile::plan::PlanRequest;
 use kiln_image::assemble::Family;
 use kiln_image::pack::CompressionSetting;
 use kiln_oci::{Digest, Reference};
-use kiln_worker::remote_cache::ExportMode;
+use kiln_worker::remote_cache::{ActionsSettings, ExportMode, S3Settings};
 
 /// A build.
 #[derive(Debug, Clone)]
@@ -75,6 +75,10 @@ pub enum CachePlace {
         /// A state of the cache, in place of the name's.
         digest: Option<Digest>,
     },
+    /// A bucket.
+    S3(Box<S3Settings>),
+    /// The cache service of GitHub Actions.
+    Actions(ActionsSettings),
 }
 
 /// Annotations by where they go.

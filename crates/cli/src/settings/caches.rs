@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kiln_oci::{Digest, Reference};
-use kiln_worker::remote_cache::ExportMode;
+use kiln_worker::remote_cache::{ActionsSettings, ExportMode, S3Credentials, S3Settings};
 
 use crate::build::request::{CacheExport, CacheImport, CachePlace};
 use crate::command_error::CommandError;
+use crate::environment::Environment;
 use crate::fields;
 use crate::settings::reference;
 
@@ -15,7 +17,7 @@ use crate::settings::reference;
 const TAG: &str = "latest";
 
 /// Kinds of caches.
-const KINDS: &str = "there are type=registry, type=local and type=inline";
+const KINDS: &str = "there are type=registry, local, inline, gha and s3";
 
 /// Attributes that are left when those of the place are taken.
 struct Attributes<'a> {
@@ -79,6 +81,93 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// An attribute, else a variable of the environment.
+    fn take_or(&mut self, name: &str, environment: &Environment, variable: &str) -> Option<String> {
+        let variable = || environment.variables.get(variable).cloned();
+        self.take(name).or_else(variable).filter(|value| !value.is_empty())
+    }
+
+    fn actions(&mut self, environment: &Environment) -> Result<CachePlace, CommandError> {
+        let version = self.take("version");
+        if version.is_some_and(|version| version != "2") {
+            return Err(self.invalid("only version 2 of the cache service is spoken"));
+        }
+        // The address of the first version is often passed as well; it is another service's.
+        self.take("url");
+        let url = self.take_or("url_v2", environment, "ACTIONS_RESULTS_URL");
+        let token = self.take_or("token", environment, "ACTIONS_RUNTIME_TOKEN");
+        let (Some(url), Some(token)) = (url, token) else {
+            return Err(self
+                .invalid("ACTIONS_RESULTS_URL and ACTIONS_RUNTIME_TOKEN are not set")
+                .hint("they are there in a step of an action; for a `run:` step, export them with crazy-max/ghaction-github-runtime"));
+        };
+        let scope = self.take("scope").unwrap_or_else(|| "kiln".to_owned());
+        let timeout = self.take("timeout").unwrap_or_else(|| "10m".to_owned());
+        let nanos = kiln_dockerfile::duration::parse(&timeout).and_then(|nanos| u64::try_from(nanos).ok());
+        let Some(nanos) = nanos else {
+            return Err(self.invalid(&format!("`{timeout}` is no duration")));
+        };
+        // A token of the repository is for asking about rate limits, which the service's own answers tell.
+        for accepted in ["ghtoken", "repository"] {
+            self.take(accepted);
+        }
+        Ok(CachePlace::Actions(ActionsSettings {
+            url,
+            token,
+            scope,
+            timeout: Duration::from_nanos(nanos),
+        }))
+    }
+
+    fn s3(&mut self, environment: &Environment) -> Result<CachePlace, CommandError> {
+        let needed = |name: &str, value: Option<String>, attributes: &Attributes<'_>| {
+            value.ok_or_else(|| attributes.invalid(&format!("it has no {name}")))
+        };
+        let bucket = self.take_or("bucket", environment, "AWS_BUCKET");
+        let bucket = needed("bucket", bucket, self)?;
+        let region = self.take_or("region", environment, "AWS_REGION");
+        let region = needed("region", region, self)?;
+        let id = self.take_or("access_key_id", environment, "AWS_ACCESS_KEY_ID");
+        let secret = self.take_or("secret_access_key", environment, "AWS_SECRET_ACCESS_KEY");
+        let session_token = self.take_or("session_token", environment, "AWS_SESSION_TOKEN");
+        let (Some(access_key_id), Some(secret_access_key)) = (id, secret) else {
+            return Err(self.invalid("it has no key").hint(
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write access_key_id= and secret_access_key=",
+            ));
+        };
+        let endpoint = self.take("endpoint_url");
+        if endpoint.as_ref().is_some_and(|endpoint| !endpoint.contains("://")) {
+            return Err(self
+                .invalid("the endpoint_url is no URL")
+                .hint("write http://HOST:PORT or https://HOST"));
+        }
+        // Hardly any other store answers to bucket names as host names.
+        let path_style = match self.take("use_path_style").as_deref() {
+            Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(other) => return Err(self.invalid(&format!("`{other}` for use_path_style is neither true nor false"))),
+            None => endpoint.is_some(),
+        };
+        for accepted in ["upload_parallelism", "touch_refresh"] {
+            self.take(accepted);
+        }
+        Ok(CachePlace::S3(Box::new(S3Settings {
+            bucket,
+            region,
+            endpoint,
+            path_style,
+            prefix: self.take("prefix").unwrap_or_default(),
+            blobs_prefix: self.take("blobs_prefix").unwrap_or_else(|| "blobs/".to_owned()),
+            manifests_prefix: self.take("manifests_prefix").unwrap_or_else(|| "manifests/".to_owned()),
+            name: self.take("name").unwrap_or_else(|| "kiln".to_owned()),
+            credentials: S3Credentials {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            },
+        })))
+    }
+
     /// Whatever is left is not known here.
     fn finish(self) -> Result<(), CommandError> {
         match self.values.keys().next() {
@@ -89,11 +178,11 @@ impl<'a> Attributes<'a> {
 }
 
 /// Where caches are read from.
-pub fn imports(written: &[String]) -> Result<Vec<CacheImport>, CommandError> {
-    written.iter().map(|text| import(text)).collect()
+pub fn imports(written: &[String], environment: &Environment) -> Result<Vec<CacheImport>, CommandError> {
+    written.iter().map(|text| import(text, environment)).collect()
 }
 
-fn import(text: &str) -> Result<CacheImport, CommandError> {
+fn import(text: &str, environment: &Environment) -> Result<CacheImport, CommandError> {
     let (kind, mut attributes) = Attributes::parse("--cache-from", text)?;
     let place = match kind.as_str() {
         // An image that carries its own cache is read like a cache.
@@ -110,6 +199,8 @@ fn import(text: &str) -> Result<CacheImport, CommandError> {
                 digest: attributes.digest()?,
             }
         }
+        "gha" => attributes.actions(environment)?,
+        "s3" => attributes.s3(environment)?,
         other => return Err(unknown("--cache-from", other)),
     };
     // What says how a cache is written is often passed here as well, and has no meaning for reading.
@@ -121,8 +212,13 @@ fn import(text: &str) -> Result<CacheImport, CommandError> {
 }
 
 /// Where caches are written to.
-pub fn exports(written: &[String], build_args: &BTreeMap<String, String>) -> Result<Vec<CacheExport>, CommandError> {
-    let mut exports: Vec<CacheExport> = written.iter().map(|text| export(text)).collect::<Result<_, _>>()?;
+pub fn exports(
+    written: &[String],
+    build_args: &BTreeMap<String, String>,
+    environment: &Environment,
+) -> Result<Vec<CacheExport>, CommandError> {
+    let exports = written.iter().map(|text| export(text, environment));
+    let mut exports: Vec<CacheExport> = exports.collect::<Result<_, _>>()?;
     let inline = build_args
         .get("BUILDKIT_INLINE_CACHE")
         .is_some_and(|value| matches!(value.as_str(), "1" | "true"));
@@ -132,7 +228,7 @@ pub fn exports(written: &[String], build_args: &BTreeMap<String, String>) -> Res
     Ok(exports)
 }
 
-fn export(text: &str) -> Result<CacheExport, CommandError> {
+fn export(text: &str, environment: &Environment) -> Result<CacheExport, CommandError> {
     let (kind, mut attributes) = Attributes::parse("--cache-to", text)?;
     if kind == "inline" {
         attributes.finish()?;
@@ -152,6 +248,8 @@ fn export(text: &str) -> Result<CacheExport, CommandError> {
                 digest: None,
             }
         }
+        "gha" => attributes.actions(environment)?,
+        "s3" => attributes.s3(environment)?,
         other => return Err(unknown("--cache-to", other)),
     };
     let mode = match attributes.take("mode").as_deref() {
@@ -192,7 +290,7 @@ mod tests {
         let registry = |name: &str| CacheImport {
             place: CachePlace::Registry(reference(name).expect("a reference")),
         };
-        let import = |text: &str| import(text).map_err(|error| error.messages[0].clone());
+        let import = |text: &str| import(text, &Environment::default()).map_err(|error| error.messages[0].clone());
         assert_eq!(import("user/app:cache"), Ok(registry("user/app:cache")));
         assert_eq!(
             import("type=registry,ref=user/app:cache"),
@@ -220,7 +318,7 @@ mod tests {
     #[test]
     fn exports_have_a_mode() {
         let none = BTreeMap::new();
-        let exports = |text: &str| exports(&[text.to_owned()], &none);
+        let exports = |text: &str| exports(&[text.to_owned()], &none, &Environment::default());
         let found =
             exports("type=registry,ref=user/app:cache,mode=max,ignore-error=true,compression=zstd").expect("valid");
         assert!(matches!(
@@ -241,6 +339,54 @@ mod tests {
             assert!(exports(bad).is_err(), "{bad}");
         }
         let inline = BTreeMap::from([("BUILDKIT_INLINE_CACHE".to_owned(), "1".to_owned())]);
-        assert_eq!(super::exports(&[], &inline).expect("valid"), [CacheExport::Inline]);
+        assert_eq!(
+            super::exports(&[], &inline, &Environment::default()).expect("valid"),
+            [CacheExport::Inline]
+        );
+    }
+
+    #[test]
+    fn services_take_what_the_environment_says() {
+        let environment = |pairs: &[(&str, &str)]| Environment {
+            variables: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Environment::default()
+        };
+        let actions = environment(&[
+            ("ACTIONS_RESULTS_URL", "https://results/"),
+            ("ACTIONS_RUNTIME_TOKEN", "t"),
+        ]);
+        let found = import("type=gha,scope=main,timeout=5s", &actions).expect("valid");
+        let CachePlace::Actions(settings) = found.place else {
+            panic!("not the service: {:?}", found.place)
+        };
+        assert_eq!(
+            (settings.scope.as_str(), settings.timeout),
+            ("main", Duration::from_secs(5))
+        );
+        assert!(!format!("{settings:?}").contains("token"));
+        assert!(import("type=gha", &Environment::default()).is_err());
+        assert!(import("type=gha,version=1", &actions).is_err());
+        let keys = environment(&[
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("AWS_REGION", "eu"),
+        ]);
+        let found = import("type=s3,bucket=b,endpoint_url=http://127.0.0.1:1,prefix=p/", &keys).expect("valid");
+        let CachePlace::S3(settings) = found.place else {
+            panic!("no bucket: {:?}", found.place)
+        };
+        assert!(settings.path_style);
+        assert_eq!((settings.region.as_str(), settings.prefix.as_str()), ("eu", "p/"));
+        for bad in [
+            "type=s3",
+            "type=s3,bucket=b,endpoint_url=host",
+            "type=s3,bucket=b,use_path_style=maybe",
+        ] {
+            assert!(import(bad, &keys).is_err(), "{bad}");
+        }
+        assert!(import("type=s3,bucket=b,region=r", &Environment::default()).is_err());
     }
 }

@@ -91,6 +91,15 @@ impl CacheDocument {
         Ok(document)
     }
 
+    /// A document that came from elsewhere in one piece with others: as [`CacheDocument::parse`] gives it.
+    pub(super) fn checked(mut self) -> CacheDocument {
+        if self.version != VERSION {
+            return CacheDocument::default();
+        }
+        self.keep_whole_records();
+        self
+    }
+
     fn keep_whole_records(&mut self) {
         let layers = self.layers.len();
         self.records

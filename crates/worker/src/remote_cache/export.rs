@@ -137,7 +137,7 @@ pub async fn export(storage: &CacheStorage, ours: &CacheContents, layers: &Layer
         }
         let merged = merge(&found.contents, ours);
         let started = Instant::now();
-        match storage.write(&merged, found.version.as_ref()).await? {
+        match storage.write(&merged, found.version.as_deref()).await? {
             // Who looked before this was written has written too by the time that a write takes.
             Written::Done => tokio::time::sleep(started.elapsed()).await,
             Written::Conflict => tokio::time::sleep(pause(attempt)).await,

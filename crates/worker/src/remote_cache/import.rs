@@ -63,8 +63,7 @@ impl CacheImports {
         for layer in record.layers.iter().filter_map(|&at| document.layers.get(at)) {
             let id = LayerId::of_diff(&layer.diff_id);
             if let Some(blob) = &layer.blob {
-                let (origin, reference) = storage.origin();
-                layers.learn_cached(&layer.diff_id, blob, origin, reference)?;
+                layers.learn_cached(&layer.diff_id, blob, storage.place())?;
             }
             ids.push(id);
         }

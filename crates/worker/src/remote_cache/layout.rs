@@ -69,7 +69,7 @@ pub(super) fn read(directory: &Path, tag: &str, digest: Option<&Digest>) -> Resu
     }
     Ok(Found {
         contents,
-        version: Some(version),
+        version: Some(version.to_string()),
     })
 }
 
@@ -95,7 +95,7 @@ pub(super) fn write(
     directory: &Path,
     tag: &str,
     contents: &CacheContents,
-    expected: Option<&Digest>,
+    expected: Option<&str>,
 ) -> Result<Written, CacheError> {
     let blobs = directory.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).map_err(io("create", &blobs))?;
@@ -104,7 +104,7 @@ pub(super) fn write(
         rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| io("open", directory)(error.into()))?;
     rustix::io::retry_on_intr(|| rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive))
         .map_err(|error| io("lock", directory)(error.into()))?;
-    if read(directory, tag, None)?.version.as_ref() != expected {
+    if read(directory, tag, None)?.version.as_deref() != expected {
         return Ok(Written::Conflict);
     }
     let mut manifests = Vec::new();
@@ -176,13 +176,14 @@ mod tests {
             Written::Done
         );
         let second = contents("linux/riscv64");
-        let version = found.version.as_ref();
+        let version = found.version.as_deref();
         assert_eq!(
             write(&directory, "latest", &second, version).expect("written"),
             Written::Done
         );
         assert_eq!(read(&directory, "latest", None).expect("readable").contents, second);
-        let before = read(&directory, "latest", version).expect("an earlier state");
+        let earlier: Option<Digest> = version.and_then(|version| version.parse().ok());
+        let before = read(&directory, "latest", earlier.as_ref()).expect("an earlier state");
         assert_eq!(before.contents, first);
         let other = read(&directory, "other", None).expect("readable");
         assert_eq!(other.contents, contents("linux/arm64"));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_oci::{Annotations, Descriptor, Digest, Document, ImageConfig, ImageIndex, Manifest, MediaType, Reference};
+use kiln_oci::{Annotations, Descriptor, Document, ImageConfig, ImageIndex, Manifest, MediaType, Reference};
 use kiln_registry::{BlobSource, Client, RegistryError};
 use kiln_store::Store;
 
@@ -56,7 +56,7 @@ pub(super) async fn read(client: &Client, reference: &Reference, store: &Store) 
     }
     Ok(Found {
         contents,
-        version: Some(top.digest),
+        version: Some(top.digest.to_string()),
     })
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn write(
     client: &Client,
     reference: &Reference,
     contents: &CacheContents,
-    expected: Option<&Digest>,
+    expected: Option<&str>,
 ) -> Result<Written, CacheError> {
     let mut manifests = Vec::new();
     for (platform, document) in contents {
@@ -121,7 +121,8 @@ pub(super) async fn write(
     }
     let index = index_of(manifests)?;
     // Registries know no exchange: looking right before writing, and again after, comes close to one.
-    if client.head_manifest(reference).await?.as_ref() != expected {
+    let now = client.head_manifest(reference).await?.map(|digest| digest.to_string());
+    if now.as_deref() != expected {
         return Ok(Written::Conflict);
     }
     let tag = reference.tag().unwrap_or("latest");

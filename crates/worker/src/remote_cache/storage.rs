@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use kiln_graph::ImageOrigin;
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_registry::{Client, RegistryError};
 use kiln_store::Store;
 
 use super::document::{CacheContents, CacheDocument};
+use super::object::ObjectCache;
 use super::{layout, registry};
 use crate::WorkerError;
-use crate::layers::Layers;
+use crate::layers::{LayerPlace, Layers};
 
 /// Why a cache cannot be read or written. It never fails a build.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,25 @@ pub enum CacheError {
     /// A layer of the build.
     #[error("failed to bring a layer into the cache")]
     Layer(#[source] Box<WorkerError>),
+    /// No connection, or it broke.
+    #[error("failed to reach the cache `{name}`")]
+    Http {
+        /// The cache.
+        name: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server said no.
+    #[error("the cache `{name}` answered {status}: {message}")]
+    Refused {
+        /// The cache.
+        name: String,
+        /// HTTP status.
+        status: u16,
+        /// Its own words.
+        message: String,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] kiln_store::StoreError),
@@ -65,6 +84,8 @@ pub enum CacheStorage {
         /// A state of the cache, in place of the name's.
         digest: Option<Digest>,
     },
+    /// An object store.
+    Objects(ObjectCache),
 }
 
 /// What a cache is, and which state of it that was.
@@ -72,7 +93,7 @@ pub enum CacheStorage {
 pub(super) struct Found {
     pub(super) contents: CacheContents,
     /// None: there was none.
-    pub(super) version: Option<Digest>,
+    pub(super) version: Option<String>,
 }
 
 /// What came of writing.
@@ -89,6 +110,7 @@ impl CacheStorage {
         match self {
             CacheStorage::Registry { reference, .. } => reference.familiar(),
             CacheStorage::Layout { directory, .. } => directory.display().to_string(),
+            CacheStorage::Objects(cache) => cache.name(),
         }
     }
 
@@ -96,20 +118,18 @@ impl CacheStorage {
         match self {
             CacheStorage::Registry { client, reference } => registry::read(client, reference, store).await,
             CacheStorage::Layout { directory, tag, digest } => layout::read(directory, tag, digest.as_ref()),
+            CacheStorage::Objects(cache) => cache.read().await,
         }
     }
 
     /// Writes the whole contents, if the cache is still at `expected`. Its blobs are there already.
-    pub(super) async fn write(
-        &self,
-        contents: &CacheContents,
-        expected: Option<&Digest>,
-    ) -> Result<Written, CacheError> {
+    pub(super) async fn write(&self, contents: &CacheContents, expected: Option<&str>) -> Result<Written, CacheError> {
         match self {
             CacheStorage::Registry { client, reference } => {
                 registry::write(client, reference, contents, expected).await
             }
             CacheStorage::Layout { directory, tag, .. } => layout::write(directory, tag, contents, expected),
+            CacheStorage::Objects(cache) => cache.write(contents, expected).await,
         }
     }
 
@@ -135,16 +155,24 @@ impl CacheStorage {
                 layers.fetch_blob(&blob.digest).await.map_err(failed)?;
                 layout::link(layers.store(), blob, &path)
             }
+            CacheStorage::Objects(cache) => {
+                if cache.has(blob).await? {
+                    return Ok(());
+                }
+                layers.fetch_blob(&blob.digest).await.map_err(failed)?;
+                cache.put(blob, layers.store()).await
+            }
         }
     }
 
     /// Where a step's layer is fetched from.
-    pub(super) fn origin(&self) -> (ImageOrigin, String) {
+    pub(super) fn place(&self) -> LayerPlace {
         match self {
             CacheStorage::Registry { reference, .. } => {
-                (ImageOrigin::Registry, reference.without_tag_and_digest().to_string())
+                LayerPlace::Registry(reference.without_tag_and_digest().to_string())
             }
-            CacheStorage::Layout { directory, .. } => (ImageOrigin::Layout(directory.clone()), self.name()),
+            CacheStorage::Layout { directory, .. } => LayerPlace::Layout(directory.clone()),
+            CacheStorage::Objects(cache) => LayerPlace::Objects(cache.clone()),
         }
     }
 }
