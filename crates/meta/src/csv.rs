@@ -28,7 +28,7 @@ impl CsvError {
 
 /// How strict the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// One entry: quotes stand around whole fields, and nowhere else.
     Entry,
     /// A list of entries, one in a line: a stray quote is text, and a line that begins with `#` is a comment.
@@ -37,15 +37,15 @@ pub enum Reading {
 
 /// One line of fields; a quoted field may span several lines of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// The line it begins on, counted from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The fields, unquoted.
-    pub fields: Vec<String>,
+    pub(crate) fields: Vec<String>,
 }
 
 /// The fields of one entry; none when the text is empty.
-pub fn fields(text: &str) -> Result<Vec<String>, CsvError> {
+pub(crate) fn fields(text: &str) -> Result<Vec<String>, CsvError> {
     let mut records = records(text, Reading::Entry)?;
     if records.is_empty() {
         return Ok(Vec::new());
@@ -54,7 +54,7 @@ pub fn fields(text: &str) -> Result<Vec<String>, CsvError> {
 }
 
 /// The lines of a text; empty lines are left out.
-pub fn records(text: &str, reading: Reading) -> Result<Vec<Record>, CsvError> {
+pub(crate) fn records(text: &str, reading: Reading) -> Result<Vec<Record>, CsvError> {
     let mut reader = Reader {
         letters: text.chars().peekable(),
         reading,

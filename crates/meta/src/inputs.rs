@@ -174,8 +174,8 @@ impl Inputs {
     }
 }
 
-/// Fields as one text that is read to the same fields again: what stood in quotes because of its commas keeps them. A line that is one quoted field is a whole entry in quotes: its
-/// own commas separate attributes.
+/// Fields as one text that is read to the same fields again: what stood in quotes because of its commas keeps them. A line
+/// that is one quoted field is a whole entry in quotes: its own commas separate attributes.
 fn attributes(fields: &[String]) -> String {
     if let [whole] = fields {
         return whole.clone();

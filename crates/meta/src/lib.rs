@@ -43,6 +43,7 @@ mod scope;
 mod version;
 mod warning;
 
+pub use csv::CsvError;
 pub use document::DocumentError;
 pub use error::{EntryError, MetaError};
 pub use event::{Event, GitRef, Repository};
@@ -52,5 +53,6 @@ pub use image::Image;
 pub use inputs::{Entry, Input, Inputs};
 pub use level::{Level, LevelError};
 pub use metadata::{BakePart, Metadata, Options, ShortLength, Version};
-pub use rule::{RefKind, ShaFormat, TagKind, TagRule};
+pub use pattern::PatternError;
+pub use rule::{MatchRule, RefKind, ShaFormat, TagKind, TagRule, VersionRule};
 pub use warning::Warning;

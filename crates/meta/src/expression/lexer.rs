@@ -234,7 +234,7 @@ impl Cursor<'_> {
 
     fn name(&mut self) -> Result<Word, ExpressionError> {
         let rest = self.rest();
-        let length = rest.find(|letter| is_forbidden(letter)).unwrap_or(rest.len());
+        let length = rest.find(is_forbidden).unwrap_or(rest.len());
         let name = rest[..length].to_owned();
         let digits = number_length(rest);
         let behind = |length: usize| rest[length..].chars().next();
