@@ -336,6 +336,7 @@ mod tests {
             ("\\{{branch}} {{zero}}", "{{branch}} 0"),
             ("\\\\{{zero}}", "\\0"),
             ("} }} {", "} }} {"),
+            ("{{true}}x", "x"),
         ] {
             assert_eq!(filled(template), Ok(expected.to_owned()), "{template}");
         }
@@ -386,6 +387,7 @@ mod tests {
             "{{branch}",
             "{{}}",
             "{{{branch}}",
+            "{{branch}}}",
             "{{a,b}}",
             "{{'a}}",
             "{{#if branch}}",

@@ -139,6 +139,13 @@ impl Cursor<'_> {
         let mut words = Vec::new();
         loop {
             self.skip_space();
+            let too_many: &[&str] = if triple { &["}}}}"] } else { &["}}}", "}~}}"] };
+            if too_many.iter().any(|closing| self.rest().starts_with(closing)) {
+                return Err(ExpressionError::Unexpected {
+                    letter: '}',
+                    at: self.at,
+                });
+            }
             let strip_after = self.rest().starts_with("~}") || (triple && self.rest().starts_with("}~}}"));
             let closing: &[&str] = if triple { &["}}}", "}~}}"] } else { &["}}", "~}}"] };
             if closing.iter().any(|closing| self.take(closing)) {

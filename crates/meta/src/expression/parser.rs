@@ -186,14 +186,18 @@ impl Words {
     }
 
     fn call(&mut self) -> Result<Call, ExpressionError> {
+        let named = |name: String| Path {
+            name,
+            below: Vec::new(),
+            data: false,
+        };
+        // At the front even a text, a number or `true` is a name.
         let path = match self.argument()? {
             Argument::Path(path) => path,
-            Argument::Text(name) | Argument::Number(name) => Path {
-                name,
-                below: Vec::new(),
-                data: false,
-            },
-            Argument::True | Argument::False | Argument::Nothing => return Err(self.missing()),
+            Argument::Text(name) | Argument::Number(name) => named(name),
+            Argument::True => named("true".to_owned()),
+            Argument::False => named("false".to_owned()),
+            Argument::Nothing => named("null".to_owned()),
         };
         let mut call = Call {
             path,
