@@ -22,7 +22,14 @@ pub enum CsvError {
 impl CsvError {
     /// What to do about it.
     pub fn hint(self) -> &'static str {
-        "quote the whole attribute, \"pattern=a{1,2}\", and double the quotes inside it"
+        match self {
+            CsvError::QuoteInside => {
+                "write 'single quotes' inside {{…}}, or quote the whole attribute, \"value=…\", and double its quotes"
+            }
+            CsvError::AfterQuote | CsvError::Unclosed => {
+                "quote the whole attribute, \"pattern=a{1,2}\", and double the quotes inside it"
+            }
+        }
     }
 }
 
