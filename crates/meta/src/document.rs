@@ -13,6 +13,8 @@
 //! This is the part of YAML that such a block needs: keys with a text on the same line, a block of lines behind `|`, or a list
 //! of items. Anything else is an error, and never read as something that it is not.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::error::MetaError;
@@ -74,8 +76,25 @@ struct Line<'text> {
 }
 
 impl Inputs {
-    /// Reads a file of inputs. Lines of errors are those of the file.
-    pub fn parse_document(text: &str) -> Result<Inputs, DocumentError> {
+    /// Reads the text of a file of inputs. The name of the file stands in errors, with its lines.
+    pub fn parse_document(file: &str, text: &str) -> Result<Inputs, DocumentError> {
+        let file: Arc<str> = file.into();
+        let mut inputs = Inputs::read_document(text).map_err(|error| match error {
+            DocumentError::Entry(error) => DocumentError::Entry(MetaError {
+                file: Some(Arc::clone(&file)),
+                ..error
+            }),
+            other => other,
+        })?;
+        for input in Input::ALL {
+            for entry in inputs.list(input) {
+                entry.file = Some(Arc::clone(&file));
+            }
+        }
+        Ok(inputs)
+    }
+
+    fn read_document(text: &str) -> Result<Inputs, DocumentError> {
         let mut inputs = Inputs::default();
         let mut seen = Vec::new();
         let lines: Vec<Line<'_>> = text
@@ -235,7 +254,7 @@ mod tests {
     #[test]
     fn blocks_lists_and_lines_are_read() {
         let text = "# inputs\nimages: ghcr.io/o/a # here\ntags: |\n  # first\n  type=sha\n\n  type=match,\"pattern=a{1,2}\"\nflavor:\n- latest=false\nlabels:\n  - 'a=it''s'\n  - \"b=\\\"x\\\"\\\\d\" # two\n";
-        let inputs = Inputs::parse_document(text).expect("valid");
+        let inputs = Inputs::parse_document("meta.yml", text).expect("valid");
         assert_eq!(texts(&inputs, Input::Images), ["2:ghcr.io/o/a"]);
         assert_eq!(
             texts(&inputs, Input::Tags),
@@ -243,7 +262,8 @@ mod tests {
         );
         assert_eq!(texts(&inputs, Input::Flavor), ["9:latest=false"]);
         assert_eq!(texts(&inputs, Input::Labels), ["11:a=it's", "12:b=\"x\"\\d"]);
-        let pasted = Inputs::parse_document("with:\n  images: |\n    a/b\n  tags: |\n    type=sha\n").expect("valid");
+        let pasted = Inputs::parse_document("meta.yml", "with:\n  images: |\n    a/b\n  tags: |\n    type=sha\n")
+            .expect("valid");
         assert_eq!(texts(&pasted, Input::Tags), ["5:type=sha"]);
     }
 
@@ -260,7 +280,7 @@ mod tests {
             ("images: |\n    a\n  b", 3),
             ("labels:\n  - \"a", 2),
         ] {
-            let error = Inputs::parse_document(bad).expect_err(bad);
+            let error = Inputs::parse_document("meta.yml", bad).expect_err(bad);
             let at = match &error {
                 DocumentError::Line { line, .. }
                 | DocumentError::UnknownKey { line, .. }

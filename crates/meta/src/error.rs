@@ -1,5 +1,7 @@
 //! Inputs that cannot be used.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::csv::CsvError;
@@ -9,11 +11,13 @@ use crate::pattern::PatternError;
 
 /// An entry of an input that cannot be used; the source says why.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("line {line} of `{input}` cannot be used: `{text}`")]
+#[error("line {line} of `{}` cannot be used: `{text}`", file.as_deref().unwrap_or(input.name()))]
 pub struct MetaError {
     /// The input.
     pub input: Input,
-    /// The line of the input, counted from 1.
+    /// The file that it stands in, if it stands in one.
+    pub file: Option<Arc<str>>,
+    /// The line of the file, else of the input, counted from 1.
     pub line: usize,
     /// The entry as it was written.
     pub text: String,

@@ -1,6 +1,7 @@
 //! The inputs as they were written: lists of entries, one in a line.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::csv::{Reading, records};
 use crate::error::{EntryError, MetaError};
@@ -66,7 +67,9 @@ impl fmt::Display for Input {
 pub struct Entry {
     /// The input.
     pub input: Input,
-    /// The line of the input, counted from 1.
+    /// The file that it stands in, if it stands in one.
+    pub file: Option<Arc<str>>,
+    /// The line of the file, else of the input, counted from 1.
     pub line: usize,
     /// The text.
     pub text: String,
@@ -77,6 +80,7 @@ impl Entry {
     pub(crate) fn error(&self, problem: EntryError) -> MetaError {
         MetaError {
             input: self.input,
+            file: self.file.clone(),
             line: self.line,
             text: self.text.clone(),
             problem,
@@ -130,6 +134,7 @@ impl Inputs {
     pub fn extend(&mut self, input: Input, first: usize, text: &str) -> Result<(), MetaError> {
         let records = records(text, Reading::List).map_err(|error| MetaError {
             input,
+            file: None,
             line: first,
             text: text.lines().next().unwrap_or_default().to_owned(),
             problem: error.into(),
@@ -152,6 +157,7 @@ impl Inputs {
     pub fn push(&mut self, input: Input, line: usize, text: &str) -> Result<(), MetaError> {
         let entry = Entry {
             input,
+            file: None,
             line,
             text: text.to_owned(),
         };
@@ -163,14 +169,26 @@ impl Inputs {
             let text: String = text.chars().take(40).collect();
             return Err(Entry { text, ..entry }.error(problem));
         }
-        match input {
-            Input::Images => self.images.push(entry),
-            Input::Tags => self.tags.push(entry),
-            Input::Flavor => self.flavor.push(entry),
-            Input::Labels => self.labels.push(entry),
-            Input::Annotations => self.annotations.push(entry),
-        }
+        self.list(input).push(entry);
         Ok(())
+    }
+
+    /// Puts the entries of other inputs behind these.
+    pub fn append(&mut self, mut other: Inputs) {
+        for input in Input::ALL {
+            self.list(input).append(other.list(input));
+        }
+    }
+
+    /// The entries of an input, to be changed.
+    pub(crate) fn list(&mut self, input: Input) -> &mut Vec<Entry> {
+        match input {
+            Input::Images => &mut self.images,
+            Input::Tags => &mut self.tags,
+            Input::Flavor => &mut self.flavor,
+            Input::Labels => &mut self.labels,
+            Input::Annotations => &mut self.annotations,
+        }
     }
 }
 

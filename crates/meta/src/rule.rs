@@ -174,6 +174,7 @@ impl TagRule {
             .zip(1..)
             .map(|(text, line)| Entry {
                 input: Input::Tags,
+                file: None,
                 line,
                 text: (*text).to_owned(),
             })

@@ -125,8 +125,8 @@ proptest! {
     #[test]
     fn templates_and_files_are_read_or_refused(text in any_text(), indented in any_text()) {
         let _ = Template::parse(&text);
-        let _ = Inputs::parse_document(&text);
-        let _ = Inputs::parse_document(&format!("tags: |\n  {indented}\nlabels:\n- {text}\n"));
+        let _ = Inputs::parse_document("x", &text);
+        let _ = Inputs::parse_document("x", &format!("tags: |\n  {indented}\nlabels:\n- {text}\n"));
     }
 
     #[test]

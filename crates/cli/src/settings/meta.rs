@@ -46,7 +46,7 @@ impl<'args> Chosen<'args> {
 /// The inputs of `kiln meta`: those of the file, and behind them those of the flags.
 pub fn inputs(args: &MetaArgs) -> Result<Inputs, CommandError> {
     let mut inputs = match &args.file {
-        Some(file) => document(file)?,
+        Some(file) => inputs_of(file, &file_text(file)?)?,
         None => Inputs::default(),
     };
     let flags = [
@@ -67,11 +67,6 @@ pub fn inputs(args: &MetaArgs) -> Result<Inputs, CommandError> {
     Ok(inputs)
 }
 
-fn document(file: &str) -> Result<Inputs, CommandError> {
-    let text = file_text(file)?;
-    Inputs::parse_document(&text).map_err(|error| document_refused(file, &error))
-}
-
 /// The text of a file, or of standard input.
 fn file_text(file: &str) -> Result<String, CommandError> {
     let mut text = String::new();
@@ -87,13 +82,19 @@ fn file_text(file: &str) -> Result<String, CommandError> {
     })
 }
 
-fn document_refused(file: &str, error: &DocumentError) -> CommandError {
-    let mut command = CommandError::from_error(ErrorKind::User, error);
-    command
-        .messages
-        .insert(0, format!("`{file}` is no file of inputs of `kiln meta`"));
-    command.hints.extend(error.hint());
-    command
+/// The inputs in the text of a file.
+fn inputs_of(file: &str, text: &str) -> Result<Inputs, CommandError> {
+    Inputs::parse_document(file, text).map_err(|error| {
+        if let DocumentError::Entry(error) = &error {
+            return refused(error);
+        }
+        let mut command = CommandError::from_error(ErrorKind::User, &error);
+        command
+            .messages
+            .insert(0, format!("`{file}` is no file of inputs of `kiln meta`"));
+        command.hints.extend(error.hint());
+        command
+    })
 }
 
 /// An entry that cannot be used, as the user sees it.

@@ -183,6 +183,7 @@ fn same(expected: &Value, is: &Value) -> Result<(), String> {
 fn entry(input: Input, text: &str) -> Entry {
     Entry {
         input,
+        file: None,
         line: 1,
         text: text.to_owned(),
     }

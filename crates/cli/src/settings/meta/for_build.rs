@@ -3,7 +3,7 @@
 use kiln_meta::{Input, Inputs, Level, Metadata};
 use serde_json::Value;
 
-use super::{Chosen, document_refused, event, file_text, levels, options, refused};
+use super::{Chosen, event, file_text, inputs_of, levels, options, refused};
 use crate::args::EventSource;
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
@@ -39,14 +39,7 @@ pub fn for_build(written: &[String], environment: &Environment) -> Result<BuildM
                 if content.trim_start().starts_with('{') {
                     computed = Some(result_of(text, &content)?);
                 } else {
-                    let read = Inputs::parse_document(&content).map_err(|error| document_refused(text, &error))?;
-                    for input in Input::ALL {
-                        for entry in read.entries(input) {
-                            inputs
-                                .push(input, entry.line, &entry.text)
-                                .map_err(|error| refused(&error))?;
-                        }
-                    }
+                    inputs.append(inputs_of(text, &content)?);
                 }
             }
         }
