@@ -286,6 +286,7 @@ fn sanitized(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::Input;
 
     fn event(name: &str, git_ref: &str) -> Event {
         let mut event = Event {
@@ -304,7 +305,7 @@ mod tests {
     fn compute(inputs: &[(&str, &str)], event: &Event) -> Result<Metadata, MetaError> {
         let mut read = Inputs::default();
         for (name, text) in inputs {
-            read.add(name, text)?;
+            read.add(Input::named(name).expect(name), text)?;
         }
         let options = Options {
             now: "2020-01-10T00:30:00Z".parse().expect("a time"),

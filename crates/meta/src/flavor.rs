@@ -129,11 +129,11 @@ fn latest(value: &str) -> Result<Latest, EntryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::Inputs;
+    use crate::inputs::{Input, Inputs};
 
     fn read(text: &str) -> Result<Flavor, MetaError> {
         let mut inputs = Inputs::default();
-        inputs.add("flavor", text)?;
+        inputs.add(Input::Flavor, text)?;
         Flavor::read_all(&inputs.flavor)
     }
 

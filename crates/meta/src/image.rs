@@ -84,11 +84,11 @@ pub(crate) fn switch(attribute: &'static str, value: &str) -> Result<bool, Entry
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::Inputs;
+    use crate::inputs::{Input, Inputs};
 
     fn read(text: &str) -> Result<Vec<(String, bool)>, MetaError> {
         let mut inputs = Inputs::default();
-        inputs.add("images", text)?;
+        inputs.add(Input::Images, text)?;
         let images = Image::read_all(&inputs.images)?;
         Ok(images.into_iter().map(|image| (image.name, image.enable)).collect())
     }

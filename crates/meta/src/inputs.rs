@@ -120,13 +120,8 @@ impl Inputs {
         Input::ALL.into_iter().all(|input| self.entries(input).is_empty())
     }
 
-    /// Adds a list by the input's name: entries one in a line, comments on lines that begin with `#`.
-    ///
-    /// # Panics
-    ///
-    /// Never for the names of [`Input::ALL`]; another name is an error of the calling code.
-    pub fn add(&mut self, name: &str, text: &str) -> Result<(), MetaError> {
-        let input = Input::named(name).unwrap_or_else(|| panic!("`{name}` is one of the inputs"));
+    /// Adds a list: entries one in a line, comments on lines that begin with `#`.
+    pub fn add(&mut self, input: Input, text: &str) -> Result<(), MetaError> {
         self.extend(input, 1, text)
     }
 
@@ -212,10 +207,9 @@ fn attributes(fields: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn texts(input: &str, text: &str) -> Vec<String> {
+    fn texts(input: Input, text: &str) -> Vec<String> {
         let mut inputs = Inputs::default();
         inputs.add(input, text).expect("well-formed");
-        let input = Input::named(input).expect("an input");
         inputs
             .entries(input)
             .iter()
@@ -226,12 +220,15 @@ mod tests {
     #[test]
     fn entries_keep_their_lines_and_quotes() {
         assert_eq!(
-            texts("tags", "type=sha\n# no\n\ntype=match,\"pattern=a{1,2}\",group=1\n  x  "),
+            texts(
+                Input::Tags,
+                "type=sha\n# no\n\ntype=match,\"pattern=a{1,2}\",group=1\n  x  "
+            ),
             ["1:type=sha", "4:type=match,\"pattern=a{1,2}\",group=1", "5:x"]
         );
-        assert_eq!(texts("tags", "\"type=raw,value=x\""), ["1:type=raw,value=x"]);
+        assert_eq!(texts(Input::Tags, "\"type=raw,value=x\""), ["1:type=raw,value=x"]);
         assert_eq!(
-            texts("labels", "a=\"b\",c\n\"d=e,f\"\ng=h#i"),
+            texts(Input::Labels, "a=\"b\",c\n\"d=e,f\"\ng=h#i"),
             ["1:a=\"b\",c", "2:d=e,f", "3:g=h#i"]
         );
     }
@@ -239,7 +236,7 @@ mod tests {
     #[test]
     fn an_entry_has_a_length() {
         let error = Inputs::default()
-            .add("labels", &"x".repeat(LONGEST_ENTRY + 1))
+            .add(Input::Labels, &"x".repeat(LONGEST_ENTRY + 1))
             .expect_err("too long");
         assert!(matches!(error.problem, EntryError::TooLong { .. }), "{error}");
     }

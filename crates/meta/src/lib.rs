@@ -5,11 +5,11 @@
 //! Gitea, Buildkite or Jenkins ([`provider`]), or a git working tree that the caller looked at.
 //!
 //! ```
-//! use kiln_meta::{Event, GitRef, Inputs, Metadata, Options};
+//! use kiln_meta::{Event, GitRef, Input, Inputs, Metadata, Options};
 //!
 //! let mut inputs = Inputs::default();
-//! inputs.add("images", "ghcr.io/octo/app")?;
-//! inputs.add("tags", "type=semver,pattern={{version}}\ntype=semver,pattern={{major}}.{{minor}}")?;
+//! inputs.add(Input::Images, "ghcr.io/octo/app")?;
+//! inputs.add(Input::Tags, "type=semver,pattern={{version}}\ntype=semver,pattern={{major}}.{{minor}}")?;
 //! let event = Event { git_ref: GitRef::parse("refs/tags/v1.2.3"), ..Event::default() };
 //! let metadata = Metadata::compute(&inputs, &event, &Options::default())?;
 //! let tags = ["ghcr.io/octo/app:1.2.3", "ghcr.io/octo/app:1.2", "ghcr.io/octo/app:latest"];

@@ -384,7 +384,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<TagRule>, MetaError> {
         let mut inputs = Inputs::default();
-        inputs.add("tags", text)?;
+        inputs.add(Input::Tags, text)?;
         TagRule::read_all(&inputs.tags)
     }
 

@@ -107,7 +107,7 @@ proptest! {
         let mut inputs = Inputs::default();
         for (input, text) in Input::ALL.into_iter().zip(&texts) {
             // What is refused is left out, so that the rest is tried all the same.
-            let _ = inputs.add(input.name(), text);
+            let _ = inputs.add(input, text);
         }
         let event = Event { name: name.to_owned(), git_ref: GitRef::parse(&git_ref), commit, ..Event::default() };
         let options = Options {
@@ -156,13 +156,13 @@ proptest! {
 fn the_largest_entries_end_in_time() {
     let mut inputs = Inputs::default();
     let deep = format!("type=match,pattern={}", "(".repeat(15_000));
-    inputs.add("tags", &deep).expect("short enough");
+    inputs.add(Input::Tags, &deep).expect("short enough");
     let event = Event {
         git_ref: GitRef::parse("refs/tags/v1"),
         ..Event::default()
     };
     assert!(Metadata::compute(&inputs, &event, &Options::default()).is_err());
     let mut inputs = Inputs::default();
-    inputs.add("labels", &"{{".repeat(8_000)).expect("short enough");
+    inputs.add(Input::Labels, &"{{".repeat(8_000)).expect("short enough");
     assert!(Metadata::compute(&inputs, &event, &Options::default()).is_err());
 }

@@ -119,8 +119,11 @@ fn labels_come_from_the_commit_and_the_remote() -> TestResult {
     Ok(())
 }
 
+/// Names and values.
+type Variables<'text> = &'text [(&'text str, &'text str)];
+
 /// Gives the fixture the variables of a job.
-fn job(fixture: &mut Fixture, variables: &[(&str, &str)]) {
+fn job(fixture: &mut Fixture, variables: Variables<'_>) {
     for (name, value) in variables {
         fixture.set_env(name, value);
     }
@@ -220,7 +223,7 @@ fn jobs_of_other_services() -> TestResult {
         ("GIT_COMMIT", "c0ffee00c0ffee00"),
         ("GIT_URL", "ssh://git@gitlab.example:22/octo/app.git"),
     ];
-    let cases: [(&[(&str, &str)], &[(&str, &str)], &str); 8] = [
+    let cases: [(Variables<'_>, Variables<'_>, &str); 8] = [
         (
             &gitlab,
             &[("CI_PIPELINE_SOURCE", "schedule"), ("CI_COMMIT_BRANCH", "main")],

@@ -234,7 +234,7 @@ fn action_inputs(given: &Value, expected: &Value) -> Result<(), String> {
     let mut read = BTreeMap::new();
     for input in Input::ALL {
         let text = given[input.name()].as_str().unwrap_or_default();
-        inputs.add(input.name(), text).map_err(|error| error.to_string())?;
+        inputs.add(input, text).map_err(|error| error.to_string())?;
         let texts: Vec<_> = inputs.entries(input).iter().map(|entry| entry.text.clone()).collect();
         read.insert(input, texts);
     }

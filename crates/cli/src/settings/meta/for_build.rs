@@ -29,11 +29,12 @@ pub fn for_build(written: &[String], environment: &Environment) -> Result<BuildM
     let mut source = EventSource::Auto;
     let mut computed: Option<BuildMetadata> = None;
     for text in written {
-        match text.split_once('=') {
-            Some(("context", name)) => source = event_source(name)?,
-            Some((name, value)) if Input::named(name).is_some() => {
-                inputs.add(name, value).map_err(|error| refused(&error))?;
-            }
+        let named = text
+            .split_once('=')
+            .map(|(name, value)| (name, Input::named(name), value));
+        match named {
+            Some(("context", _, name)) => source = event_source(name)?,
+            Some((_, Some(input), value)) => inputs.add(input, value).map_err(|error| refused(&error))?,
             _ => {
                 let content = file_text(text)?;
                 if content.trim_start().starts_with('{') {
