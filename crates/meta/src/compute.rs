@@ -16,6 +16,9 @@ use crate::scope::{Dates, Global};
 use crate::version::{PythonVersion, SemanticVersion};
 use crate::warning::Warning;
 
+/// The longest tag that the distribution specification allows.
+const LONGEST_TAG: usize = 128;
+
 /// Computes everything.
 pub(crate) fn metadata(inputs: &Inputs, event: &Event, options: &Options) -> Result<Metadata, MetaError> {
     let images = Image::read_all(&inputs.images)?;
@@ -43,8 +46,8 @@ pub(crate) fn metadata(inputs: &Inputs, event: &Event, options: &Options) -> Res
         images: images
             .into_iter()
             .filter(|image| image.enable)
-            .map(|image| image.name.to_lowercase())
-            .collect(),
+            .map(|image| image.repository())
+            .collect::<Result<_, _>>()?,
         warnings: computation.warnings(&version),
         version,
         latest_name,
@@ -72,6 +75,9 @@ impl Computation<'_> {
                 continue;
             };
             let name = sanitized(&name);
+            if name.len() > LONGEST_TAG || name.starts_with(['.', '-']) {
+                self.warnings.push(Warning::NotATag(name.clone()));
+            }
             match &version.main {
                 None => version.main = Some(name),
                 Some(main) if *main != name && !version.partial.contains(&name) => version.partial.push(name),
@@ -459,5 +465,7 @@ mod tests {
         assert_eq!(metadata.tags(), Vec::<String>::new());
         assert_eq!(metadata.warnings.len(), 4, "{:?}", metadata.warnings);
         assert!(metadata.warnings.contains(&Warning::NoTags));
+        let dashed = compute(&[], &event("push", "refs/heads/-x")).expect("valid");
+        assert_eq!(dashed.warnings, [Warning::NotATag("-x".to_owned())]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kiln_oci::ReferenceError;
 use thiserror::Error;
 
 use crate::csv::CsvError;
@@ -73,6 +74,18 @@ pub enum EntryError {
     /// An image has no name.
     #[error("the image has no name")]
     NoImageName,
+    /// The name of an image is none.
+    #[error("`{name}` is no name of an image")]
+    ImageName {
+        /// What was written.
+        name: String,
+        /// Why.
+        #[source]
+        source: ReferenceError,
+    },
+    /// An image brings a tag or a digest, and the tags are what is computed.
+    #[error("`{0}` has a tag or a digest of its own")]
+    TaggedImage(String),
     /// A template cannot be read or filled in.
     #[error("the template `{template}` cannot be used")]
     Expression {
@@ -115,6 +128,8 @@ impl EntryError {
             EntryError::NoAttribute(_) => Some("write NAME=VALUE, separated by commas".to_owned()),
             EntryError::OnLatestAlone => Some("write prefix=TEXT,onlatest=true".to_owned()),
             EntryError::NoGroup(_) => Some("put round brackets around the version: v(\\d+\\.\\d+\\.\\d+)".to_owned()),
+            EntryError::ImageName { .. } => Some("names look like registry.example.com/team/app".to_owned()),
+            EntryError::TaggedImage(_) => Some("leave it out: tags come from the input `tags`".to_owned()),
             EntryError::NotSwitch(_) => Some("`enable` must come to `true` or `false`".to_owned()),
             EntryError::Expression { source, .. } => source.hint(),
             _ => None,

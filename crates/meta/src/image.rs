@@ -1,5 +1,7 @@
 //! The input `images`: what the tags are tags of.
 
+use kiln_oci::Reference;
+
 use crate::csv::fields;
 use crate::error::{EntryError, MetaError};
 use crate::inputs::Entry;
@@ -14,6 +16,7 @@ pub struct Image {
     pub name: String,
     /// Whether it counts.
     pub enable: bool,
+    entry: Entry,
 }
 
 impl Image {
@@ -25,22 +28,38 @@ impl Image {
                 let images = names.iter().map(|name| Image {
                     name: name.trim().to_owned(),
                     enable: true,
+                    entry: only.clone(),
                 });
                 return images
                     .map(|image| image.named().map_err(|problem| only.error(problem)))
                     .collect();
             }
         }
-        let read = |entry: &Entry| Image::read(&entry.text).map_err(|problem| entry.error(problem));
+        let read = |entry: &Entry| Image::read(entry).map_err(|problem| entry.error(problem));
         entries.iter().map(read).collect()
     }
 
-    fn read(text: &str) -> Result<Image, EntryError> {
+    /// The name as tags have it: in lower case, and one that a registry takes.
+    pub(crate) fn repository(&self) -> Result<String, MetaError> {
+        let name = self.name.to_lowercase();
+        let problem = match Reference::parse_normalized(&name) {
+            Ok(reference) if reference.tag().is_none() && reference.digest().is_none() => return Ok(name),
+            Ok(_) => EntryError::TaggedImage(self.name.clone()),
+            Err(source) => EntryError::ImageName {
+                name: self.name.clone(),
+                source,
+            },
+        };
+        Err(self.entry.error(problem))
+    }
+
+    fn read(entry: &Entry) -> Result<Image, EntryError> {
         let mut image = Image {
             name: String::new(),
             enable: true,
+            entry: entry.clone(),
         };
-        for field in fields(text)? {
+        for field in fields(&entry.text)? {
             let Some((key, value)) = field.split_once('=') else {
                 image.name = field.trim().to_owned();
                 continue;
@@ -100,6 +119,20 @@ mod tests {
         assert_eq!(read("a/b, c.io/D"), both);
         assert_eq!(read("name=a/b\nname=c.io/D,enable=true"), both);
         assert_eq!(read("name=a,enable=false"), Ok(vec![("a".to_owned(), false)]));
+    }
+
+    #[test]
+    fn names_are_names_of_repositories() {
+        let repository = |text: &str| {
+            let mut inputs = Inputs::default();
+            inputs.add(Input::Images, text)?;
+            Image::read_all(&inputs.images)?[0].repository()
+        };
+        assert_eq!(repository("GHCR.io/Octo/App"), Ok("ghcr.io/octo/app".to_owned()));
+        assert_eq!(repository("localhost:5000/app"), Ok("localhost:5000/app".to_owned()));
+        for bad in ["octo/app:1", "octo app", "name=octo//app", "https://ghcr.io/octo/app"] {
+            assert!(repository(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Warning {
     },
     /// A label or annotation has no equals sign, and is left out.
     NoValue(String),
+    /// A tag that no registry takes: it is too long, or begins with a full stop or hyphen.
+    NotATag(String),
     /// There is no version, and so no tag.
     NoTags,
 }
@@ -54,6 +56,10 @@ impl fmt::Display for Warning {
                 write!(f, "the attribute `{name}` means nothing in `{rule}`")
             }
             Warning::NoValue(text) => write!(f, "`{text}` has no equals sign: it is left out"),
+            Warning::NotATag(name) => write!(
+                f,
+                "registries refuse the tag `{name}`: it has at most 128 letters, and begins with a letter, digit or underscore"
+            ),
             Warning::NoTags => f.write_str("no rule gives a tag for this event"),
         }
     }

@@ -425,7 +425,7 @@ fn a_shell_reads_the_variables() -> TestResult {
 fn bad_input_is_named_with_its_line() -> TestResult {
     let fixture = fixture()?;
     repository(&fixture)?;
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (
             &["--tags", "type=sha\ntype=semvr"],
             &["line 2 of `tags`", "type=semvr", "no type `semvr`", "hint: "],
@@ -455,6 +455,10 @@ fn bad_input_is_named_with_its_line() -> TestResult {
             &["line 1 of `flavor`", "`always` is no value", "auto, true or false"],
         ),
         (&["--images", "a/b\nname="], &["line 2 of `images`", "no name"]),
+        (
+            &["--images", "a/b:1"],
+            &["line 1 of `images`", "`a/b:1` has a tag", "hint: "],
+        ),
         (
             &["--labels", "a=b\n\nc={{sha"],
             &["line 3 of `labels`", "is not closed"],
