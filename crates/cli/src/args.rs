@@ -2,6 +2,7 @@
 
 mod build;
 mod lint;
+mod meta;
 mod run;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use build::{BuildArgs, OnError, ProgressMode};
 pub use lint::{FailOn, FindingFormat, LintArgs};
+pub use meta::{EventSource, MetaArgs, MetaFormat};
 pub use run::RunArgs;
 
 /// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.
@@ -28,6 +30,8 @@ pub enum Command {
     Build(Box<BuildArgs>),
     /// Check Dockerfiles
     Lint(LintArgs),
+    /// Compute tags, labels and annotations from git or the job that runs
+    Meta(Box<MetaArgs>),
     /// Run a command in an image, for any platform
     Run(Box<RunArgs>),
     /// Show what an image in a registry consists of

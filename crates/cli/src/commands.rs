@@ -5,5 +5,6 @@ pub mod call;
 pub mod doctor;
 pub mod inspect;
 pub mod lint;
+pub mod meta;
 pub mod registry;
 pub mod run;

@@ -53,6 +53,7 @@ fn dispatch(arguments: Arguments) -> Result<i32, CommandError> {
     match arguments.command {
         Command::Build(args) => commands::build::run(*args, &environment),
         Command::Lint(args) => commands::lint::run(&args, &environment),
+        Command::Meta(args) => commands::meta::run(&args, &environment),
         Command::Run(args) => commands::run::run(*args, &environment),
         Command::Inspect(args) => commands::inspect::run(&args, &environment),
         Command::Registry(args) => commands::registry::run(&args, &environment),

@@ -3,6 +3,7 @@
 mod caches;
 pub mod call;
 mod context;
+pub mod meta;
 mod outputs;
 pub mod secrets;
 
@@ -33,11 +34,14 @@ pub fn build_request(
     let mut build_args = pairs(&args.build_arg, "--build-arg", environment)?;
     let files = context::read(&args.context, args.file.as_deref())?;
     let platforms = platforms(&args.platform)?;
-    let tags = args
-        .tag
-        .iter()
-        .map(|tag| reference(tag))
-        .collect::<Result<Vec<_>, _>>()?;
+    let metadata = meta::for_build(&args.meta, environment)?;
+    let mut tags = Vec::new();
+    for tag in args.tag.iter().chain(&metadata.tags) {
+        let tag = reference(tag)?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
     // Like the peers' client, the environment's time is a build argument.
     if let Some(time) = &environment.source_date_epoch {
         build_args
@@ -64,7 +68,7 @@ pub fn build_request(
         build_args,
         target: args.target.clone(),
         contexts,
-        labels: pairs(&args.label, "--label", environment)?,
+        labels: pairs(&[metadata.labels, args.label.clone()].concat(), "--label", environment)?,
         no_cache: no_cache(args),
         network: network(&args.network)?,
         extra_hosts: args
@@ -97,7 +101,10 @@ pub fn build_request(
         epoch: None,
         compression: written.compression,
         family: written.family,
-        annotations: annotations(&args.annotation, written.annotations)?,
+        annotations: annotations(
+            &[metadata.annotations, args.annotation.clone()].concat(),
+            written.annotations,
+        )?,
         cache_from: caches::imports(&args.cache_from, environment)?,
         cache_to,
     };

@@ -9,6 +9,7 @@ mod dockerfile_frontend;
 mod dockerfile_integration;
 mod dockerfile_syntax;
 mod known_failures;
+mod metadata_action;
 mod oci;
 mod tables;
 
@@ -107,6 +108,7 @@ pub const CORPORA: &[Corpus] = &[
     Corpus::new("digest", oci::digest),
     Corpus::new("oci-image-spec", oci::oci_image_spec),
     Corpus::new("realworld", dockerfile_syntax::realworld),
+    Corpus::new("metadata-action", metadata_action::drive),
     Corpus::new("dockerfile-integration", dockerfile_integration::drive),
 ];
 

@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kiln-oci", &[]),
     ("kiln-graph", &["kiln-oci"]),
     ("kiln-dockerfile", &["kiln-oci", "kiln-graph"]),
+    ("kiln-meta", &["kiln-oci"]),
     ("kiln-store", &["kiln-oci"]),
     ("kiln-registry", &["kiln-oci", "kiln-store"]),
     ("kiln-image", &["kiln-oci", "kiln-store", "kiln-registry"]),
@@ -38,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kiln-oci",
             "kiln-graph",
             "kiln-dockerfile",
+            "kiln-meta",
             "kiln-store",
             "kiln-registry",
             "kiln-image",
@@ -52,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kiln-oci",
             "kiln-graph",
             "kiln-dockerfile",
+            "kiln-meta",
             "kiln-registry",
             "kiln-image",
             "kiln-store",
@@ -106,7 +109,7 @@ fn crates_use_only_what_they_may() -> TestResult {
 
 #[test]
 fn the_languages_know_neither_files_nor_async() -> TestResult {
-    let pure = ["kiln-oci", "kiln-graph", "kiln-dockerfile"];
+    let pure = ["kiln-oci", "kiln-graph", "kiln-dockerfile", "kiln-meta"];
     let reaching_out = [
         "tokio",
         "futures",

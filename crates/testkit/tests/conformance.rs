@@ -70,3 +70,8 @@ fn oci_image_spec() -> TestResult {
 fn realworld() -> TestResult {
     holds("realworld")
 }
+
+#[test]
+fn metadata_action() -> TestResult {
+    holds("metadata-action")
+}

@@ -118,6 +118,7 @@ const TRIED: &[&str] = &[
     "build.md",
     "run.md",
     "inspect.md",
+    "meta.md",
     "registry.md",
     "doctor.md",
     "emulation.md",
@@ -138,6 +139,11 @@ fn run() -> TestResult {
 #[test]
 fn inspect() -> TestResult {
     try_out("inspect.md")
+}
+
+#[test]
+fn meta() -> TestResult {
+    try_out("meta.md")
 }
 
 #[test]

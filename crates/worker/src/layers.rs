@@ -38,7 +38,7 @@ pub enum LayerPlace {
     /// An OCI layout on this machine.
     Layout(PathBuf),
     /// A cache in an object store.
-    Objects(ObjectCache),
+    Objects(Arc<ObjectCache>),
 }
 
 /// A compressed layer, ready to be named in a manifest.

@@ -83,6 +83,9 @@ pub struct BuildArgs {
     /// Annotation, [manifest|index|manifest-descriptor:]NAME=VALUE (repeatable)
     #[arg(long, value_name = "ANNOTATION")]
     pub annotation: Vec<String>,
+    /// Take tags, labels and annotations from `kiln meta`: a file of its inputs or its JSON, or INPUT=VALUE such as images=app (repeatable)
+    #[arg(long, value_name = "FILE|INPUT=VALUE")]
+    pub meta: Vec<String>,
     /// Network of steps that do not say: default, none or host
     #[arg(long, default_value = "default", overrides_with = "network")]
     pub network: String,

@@ -33,9 +33,9 @@ fn storage(machine: &Machine, place: &CachePlace) -> CacheStorage {
             tag: tag.clone(),
             digest: digest.clone(),
         },
-        CachePlace::S3(settings) => CacheStorage::Objects(ObjectCache::S3(S3Cache::new((**settings).clone()))),
+        CachePlace::S3(settings) => CacheStorage::Objects(ObjectCache::S3(S3Cache::new((**settings).clone())).into()),
         CachePlace::Actions(settings) => {
-            CacheStorage::Objects(ObjectCache::Actions(ActionsCache::new(settings.clone())))
+            CacheStorage::Objects(ObjectCache::Actions(ActionsCache::new(settings.clone())).into())
         }
     }
 }

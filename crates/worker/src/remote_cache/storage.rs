@@ -1,6 +1,7 @@
 //! Where caches are: the closed set of places.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_registry::{Client, RegistryError};
@@ -85,7 +86,7 @@ pub enum CacheStorage {
         digest: Option<Digest>,
     },
     /// An object store.
-    Objects(ObjectCache),
+    Objects(Arc<ObjectCache>),
 }
 
 /// What a cache is, and which state of it that was.

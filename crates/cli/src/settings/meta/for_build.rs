@@ -1,0 +1,176 @@
+//! `kiln build --meta`: what a build takes over.
+
+use kiln_meta::{Input, Inputs, Level, Metadata};
+use serde_json::Value;
+
+use super::{Chosen, event, file_text, inputs_of, levels, options, refused};
+use crate::args::EventSource;
+use crate::command_error::{CommandError, ErrorKind};
+use crate::environment::Environment;
+use crate::output;
+
+/// What a build takes over.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct BuildMetadata {
+    /// Names of the image.
+    pub tags: Vec<String>,
+    /// Labels, `NAME=VALUE`.
+    pub labels: Vec<String>,
+    /// Annotations, `LEVEL:NAME=VALUE`.
+    pub annotations: Vec<String>,
+}
+
+/// Reads the values of `--meta`: files, and inputs as `NAME=VALUE`. Without any there is nothing to take over.
+pub fn for_build(written: &[String], environment: &Environment) -> Result<BuildMetadata, CommandError> {
+    if written.is_empty() {
+        return Ok(BuildMetadata::default());
+    }
+    let mut inputs = Inputs::default();
+    let mut source = EventSource::Auto;
+    let mut computed: Option<BuildMetadata> = None;
+    for text in written {
+        let named = text
+            .split_once('=')
+            .map(|(name, value)| (name, Input::named(name), value));
+        match named {
+            Some(("context", _, name)) => source = event_source(name)?,
+            Some((_, Some(input), value)) => inputs.add(input, value).map_err(|error| refused(&error))?,
+            _ => {
+                let content = file_text(text)?;
+                if content.trim_start().starts_with('{') {
+                    computed = Some(result_of(text, &content)?);
+                } else {
+                    inputs.append(inputs_of(text, &content)?);
+                }
+            }
+        }
+    }
+    let metadata = match computed {
+        Some(computed) if inputs.is_empty() => computed,
+        Some(_) => {
+            return Err(CommandError::user("--meta has a result and inputs for another one").hint("give one of them"));
+        }
+        None => compute(&inputs, source, environment)?,
+    };
+    metadata.annotations.iter().try_for_each(|text| can_be_put(text))?;
+    Ok(metadata)
+}
+
+/// Levels that exist, and that a build has no place for, are refused: a part of the name they must not become.
+fn can_be_put(annotation: &str) -> Result<(), CommandError> {
+    let served = ["manifest", "index", "manifest-descriptor"];
+    match annotation.split_once(':') {
+        Some((level, _)) if level.parse::<Level>().is_ok() && !served.contains(&level) => Err(CommandError::user(
+            format!("a build cannot put annotations on `{level}`"),
+        )
+        .hint("DOCKER_METADATA_ANNOTATIONS_LEVELS may list manifest, index and manifest-descriptor")),
+        _ => Ok(()),
+    }
+}
+
+fn event_source(name: &str) -> Result<EventSource, CommandError> {
+    <EventSource as clap::ValueEnum>::from_str(name, false).map_err(|_| {
+        CommandError::user(format!("unknown context `{name}` of --meta"))
+            .hint("there are auto, workflow, git, github, forgejo, gitea, gitlab, buildkite and jenkins")
+    })
+}
+
+fn compute(inputs: &Inputs, source: EventSource, environment: &Environment) -> Result<BuildMetadata, CommandError> {
+    if inputs.images.is_empty() {
+        return Err(CommandError::user("--meta names no image")
+            .hint("add --meta images=registry.example.com/team/app, or `images` to the file"));
+    }
+    let event = event(source, &Chosen::default(), environment)?;
+    let metadata = Metadata::compute(inputs, &event, &options(environment)?).map_err(|error| refused(&error))?;
+    for warning in &metadata.warnings {
+        output::talk(&format!("warning: {warning}"));
+    }
+    // Images that are switched off leave names that are no names of images.
+    let tags = if metadata.images.is_empty() {
+        Vec::new()
+    } else {
+        metadata.tags()
+    };
+    Ok(BuildMetadata {
+        tags,
+        labels: metadata.labels(),
+        annotations: metadata.annotations_on(&levels(environment)?),
+    })
+}
+
+/// A result that was computed before: the JSON of `kiln meta --format json`, and of the action's output `json`.
+fn result_of(file: &str, content: &str) -> Result<BuildMetadata, CommandError> {
+    let invalid = || {
+        CommandError::user(format!("`{file}` is no result of `kiln meta`"))
+            .hint("write it with `kiln meta --format json`")
+    };
+    let value: Value = serde_json::from_str(content)
+        .map_err(|error| CommandError::from_error(ErrorKind::User, &error))
+        .map_err(|mut command| {
+            command.messages.insert(0, format!("failed to read `{file}`"));
+            command
+        })?;
+    let texts = |value: &Value| -> Result<Vec<String>, CommandError> {
+        let items = value.as_array().ok_or_else(invalid)?;
+        items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned).ok_or_else(invalid))
+            .collect()
+    };
+    let labels = value["labels"].as_object().ok_or_else(invalid)?;
+    Ok(BuildMetadata {
+        tags: texts(&value["tags"])?,
+        labels: labels
+            .iter()
+            .map(|(name, value)| {
+                value
+                    .as_str()
+                    .map(|value| format!("{name}={value}"))
+                    .ok_or_else(invalid)
+            })
+            .collect::<Result<_, _>>()?,
+        annotations: texts(&value["annotations"])?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_taken_as_it_is() {
+        let text = r#"{"tags": ["a:1"], "tag-names": ["1"], "labels": {"x": "y=z"}, "annotations": ["manifest:x=y"]}"#;
+        let read = result_of("meta.json", text).expect("a result");
+        let expected = BuildMetadata {
+            tags: vec!["a:1".into()],
+            labels: vec!["x=y=z".into()],
+            annotations: vec!["manifest:x=y".into()],
+        };
+        assert_eq!(read, expected);
+        for bad in ["{", "{}", r#"{"tags": "a", "labels": {}, "annotations": []}"#] {
+            assert!(result_of("meta.json", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn levels_without_a_place_are_refused() {
+        for (annotation, fine) in [
+            ("manifest:a=b", true),
+            ("index:a=b", true),
+            ("a=b:c", true),
+            ("org.example:x=y", true),
+            ("index-descriptor:a=b", false),
+            ("manifest[linux/amd64]:a=b", false),
+        ] {
+            assert_eq!(can_be_put(annotation).is_ok(), fine, "{annotation}");
+        }
+    }
+
+    #[test]
+    fn images_must_be_named() {
+        let error = for_build(&["tags=type=sha".to_owned()], &Environment::default()).expect_err("no image");
+        assert!(error.hints[0].contains("--meta images="), "{error}");
+        let error = for_build(&["context=mars".to_owned()], &Environment::default()).expect_err("no context");
+        assert!(error.to_string().contains("mars"), "{error}");
+    }
+}
