@@ -66,6 +66,11 @@ impl Store {
         Ok(None)
     }
 
+    /// Whether `id` has a directory that was made before.
+    pub fn has_cache_mount(&self, id: &str) -> bool {
+        self.layout().mount(id, 0).join(ROOT).exists()
+    }
+
     /// The directory appears whole or not at all. If two make it at once, the first one stays.
     fn make<E: From<StoreError>>(&self, root: &Path, fill: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
         let staged = self.scratch_dir()?;

@@ -323,6 +323,47 @@ fn a_bucket_is_a_cache() -> TestResult {
 }
 
 #[test]
+fn cache_mounts_travel_when_they_are_asked_to() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    let registry = DockerRegistry::start()?;
+    let dockerfile = |step: &str| {
+        format!(
+            "FROM busybox\nRUN --mount=type=cache,target=/c --mount=type=cache,id=own,target=/o,uid=12,mode=0700 \
+             echo {step} >> /c/log; cat /c/log > /log; stat -c '%u %a' /o > /owner; touch /o/kept; ls /o > /kept\n"
+        )
+    };
+    let cache = format!("type=registry,ref={}/app:cache", registry.address());
+    let read = |fixture: &Fixture, path: &str| fs::read_to_string(fixture.directory().join(path));
+    for (step, to) in [("one", cache.clone()), ("two", format!("{cache},mounts=true"))] {
+        another_machine(&mut fixture, step);
+        fixture.context("app", &[("Dockerfile", &dockerfile(step))])?;
+        build(&fixture, &["--cache-from", &cache, "--cache-to", &to, "-o", step])?;
+    }
+    assert_eq!(
+        read(&fixture, "two/linux_amd64/log")?.lines().next(),
+        Some("two"),
+        "not unless they are asked to"
+    );
+    another_machine(&mut fixture, "three");
+    fixture.context("app", &[("Dockerfile", &dockerfile("three"))])?;
+    let third = build(&fixture, &["--cache-from", &cache, "-o", "three"])?;
+    assert!(!third.stderr.contains("warning"), "{}", third.stderr);
+    let log = read(&fixture, "three/linux_amd64/log")?;
+    assert!(log.starts_with("two\n") && log.ends_with("three\n"), "{log}");
+    assert_eq!(read(&fixture, "three/linux_arm64/owner")?, "12 700\n");
+    assert_eq!(read(&fixture, "three/linux_arm64/kept")?, "kept\n");
+    // A mount that is too large stays where it is.
+    another_machine(&mut fixture, "four");
+    let small = "type=local,dest=small,mounts=true,mounts-max=1";
+    build(&fixture, &["--cache-to", small, "-o", "four"])?;
+    another_machine(&mut fixture, "five");
+    fixture.context("app", &[("Dockerfile", &dockerfile("five"))])?;
+    build(&fixture, &["--cache-from", "type=local,src=small", "-o", "five"])?;
+    assert!(!read(&fixture, "five/linux_amd64/log")?.contains("three"));
+    Ok(())
+}
+
+#[test]
 fn a_cache_that_fails_never_fails_a_build() -> TestResult {
     let fixture = Fixture::with_base_images()?;
     context(&fixture)?;

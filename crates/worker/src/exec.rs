@@ -22,6 +22,7 @@ use crate::destination::shown;
 use crate::layers::{Layers, blocking};
 use crate::mask::Mask;
 use crate::mounts::{AGENT_VARIABLE, MountSources, Mounted, Secrets};
+use crate::remote_cache::CacheImports;
 use crate::ssh::SshAgents;
 use crate::{StepExit, WorkerError};
 
@@ -96,6 +97,7 @@ pub async fn run(
     vertex: &Vertex,
     exec: &ExecOp,
     roots: &[Root],
+    imports: &CacheImports,
     context: &StepContext,
 ) -> Result<Root, WorkerError> {
     let base: Root = roots.first().cloned().unwrap_or_else(|| Vec::new().into());
@@ -106,6 +108,7 @@ pub async fn run(
         secrets: &settings.secrets,
         agents: &settings.agents,
         cancel: &context.cancel,
+        imports,
     };
     let mounted = sources.prepare(exec).await?;
     let prepared = prepare(layers, settings, exec, &base, mounted, emulator).await?;

@@ -236,25 +236,27 @@ impl Layers {
     }
 
     async fn fetch(&self, remote: &Remote) -> Result<(), WorkerError> {
+        self.fetch_from(&remote.place, &remote.descriptor).await
+    }
+
+    /// Fetches a blob into the store, if it is not there.
+    pub(crate) async fn fetch_from(&self, place: &LayerPlace, blob: &Descriptor) -> Result<(), WorkerError> {
         let store = &self.inner.store;
-        if store.blob_exists(&remote.descriptor.digest)? {
+        if store.blob_exists(&blob.digest)? {
             return Ok(());
         }
-        match &remote.place {
+        match place {
             LayerPlace::Registry(reference) => {
                 let reference: Reference = reference.parse()?;
-                let progress = self.progress(&remote.descriptor, TransferKind::Pull);
-                self.inner
-                    .client
-                    .fetch_blob(&reference, &remote.descriptor, store, &progress)
-                    .await?;
+                let progress = self.progress(blob, TransferKind::Pull);
+                self.inner.client.fetch_blob(&reference, blob, store, &progress).await?;
             }
             LayerPlace::Objects(cache) => {
-                let fetched = cache.fetch(&remote.descriptor, store).await;
+                let fetched = cache.fetch(blob, store).await;
                 fetched.map_err(|source| WorkerError::Cache(Box::new(source)))?;
             }
             LayerPlace::Layout(path) => {
-                let (store, path, descriptor) = (store.clone(), path.clone(), remote.descriptor.clone());
+                let (store, path, descriptor) = (store.clone(), path.clone(), blob.clone());
                 blocking(move || crate::images::copy_layout_blob(&store, &path, &descriptor)).await?;
             }
         }

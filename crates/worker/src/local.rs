@@ -461,8 +461,13 @@ impl Worker for LocalWorker {
                 for (position, input) in inputs.iter().enumerate() {
                     roots.push(self.mounted_root(exec, position, input).await?);
                 }
-                let (layers, settings) = (&self.settings.layers, &self.settings.exec);
-                let root = crate::exec::run(layers, settings, vertex, exec, &roots, context).await?;
+                let LocalWorkerSettings {
+                    layers,
+                    exec: settings,
+                    imports,
+                    ..
+                } = &self.settings;
+                let root = crate::exec::run(layers, settings, vertex, exec, &roots, imports, context).await?;
                 self.pack_early(vertex, &root);
                 Ok(root)
             }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_graph::{ExecOp, Mount, MountKind, Sharing};
+use kiln_image::unpack::UnpackOptions;
 use kiln_sandbox::{Changes, Secret, StepMount};
 use kiln_solver::Root;
 use kiln_store::{CacheMount, CacheMountUse, ScratchDir, StagedTree};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::WorkerError;
 use crate::layers::{Layers, blocking};
+use crate::remote_cache::{CacheImports, restore_mount};
 use crate::ssh::{Forwarding, SshAgents};
 
 /// How often a cache that is in use elsewhere is asked for again.
@@ -78,6 +80,8 @@ pub struct MountSources<'a> {
     pub agents: &'a SshAgents,
     /// Set when the build is to stop.
     pub cancel: &'a CancellationToken,
+    /// Caches elsewhere, which may have the files of a cache mount.
+    pub imports: &'a CacheImports,
 }
 
 impl MountSources<'_> {
@@ -276,10 +280,7 @@ impl MountSources<'_> {
             mode: *mode,
             owner: (*uid, *gid),
         };
-        let mut text = id.clone();
-        if (*mode, *uid, *gid) != (0o755, 0, 0) {
-            text.push_str(&format!("\n{mode:o} {uid}:{gid}"));
-        }
+        let mut text = identity(id, *mode, (*uid, *gid));
         if let Some((root, source)) = wanted.from {
             let layers: Vec<String> = root.iter().map(ToString::to_string).collect();
             text.push_str(&format!("\nfrom {} {source}", layers.join(" ")));
@@ -292,14 +293,28 @@ impl MountSources<'_> {
             Some((root, source)) => Some(crate::copy::contents_of(self.layers, root, source).await?),
             None => None,
         };
+        let missing = wanted.from.is_none() && !self.layers.store().has_cache_mount(id);
+        let chunks = if missing {
+            self.imports.mount(id, self.layers).await?
+        } else {
+            None
+        };
         loop {
             let (store, id, plan) = (self.layers.store().clone(), id.to_owned(), plan.clone());
+            let (chunks, layers) = (chunks.clone(), self.layers.clone());
             let (usage, owner, mode) = (wanted.usage, wanted.owner, wanted.mode);
             let ownership = self.layers.ownership();
             let taken = blocking(move || {
                 store.try_cache_mount(&id, usage, |directory| {
                     if let Some(plan) = &plan {
                         kiln_image::plan::write_tree(plan, directory, ownership)?;
+                    }
+                    if let Some(chunks) = &chunks {
+                        let options = UnpackOptions {
+                            ownership,
+                            ..UnpackOptions::default()
+                        };
+                        restore_mount(chunks, directory, layers.store(), options)?;
                     }
                     own(directory, mode, owner)
                 })
@@ -322,6 +337,30 @@ struct CacheWanted<'a> {
     from: Option<(&'a Root, &'a str)>,
     mode: u32,
     owner: (u32, u32),
+}
+
+/// What identifies a cache: its name, and how its directory is made if it is made in another way than usual.
+fn identity(id: &str, mode: u32, owner: (u32, u32)) -> String {
+    match (mode, owner) {
+        (0o755, (0, 0)) => id.to_owned(),
+        (mode, (uid, gid)) => format!("{id}\n{mode:o} {uid}:{gid}"),
+    }
+}
+
+/// The identity of a cache that means the same on any machine. One that is filled from a root does not: its files are
+/// where the root is.
+pub(crate) fn portable_id(kind: &MountKind) -> Option<String> {
+    match kind {
+        MountKind::Cache {
+            id,
+            input: None,
+            mode,
+            uid,
+            gid,
+            ..
+        } => Some(identity(id, *mode, (*uid, *gid))),
+        _ => None,
+    }
 }
 
 /// Where programs look for an agent.

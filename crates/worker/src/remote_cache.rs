@@ -15,6 +15,7 @@
 //! platforms share one reference. [`CacheImports`] answers lookups, [`export`] writes what a build came to.
 
 mod actions;
+mod chunks;
 mod document;
 mod export;
 mod import;
@@ -27,8 +28,9 @@ mod signature;
 mod storage;
 
 pub use actions::{ActionsCache, ActionsSettings};
-pub use document::{CacheContents, CacheDocument, CachedLayer, CachedRecord};
-pub use export::{ExportMode, KeyedGraph, collect, export};
+pub(crate) use chunks::restore as restore_mount;
+pub use document::{CacheContents, CacheDocument, CachedLayer, CachedMount, CachedRecord};
+pub use export::{ExportChoice, ExportMode, KeyedGraph, collect, export};
 pub use import::CacheImports;
 pub use inline::{INLINE_FIELD, inline_document};
 pub use object::ObjectCache;

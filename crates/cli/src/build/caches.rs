@@ -7,7 +7,7 @@ use kiln_graph::{Event, VertexId};
 use kiln_store::CacheKey;
 use kiln_worker::Layers;
 use kiln_worker::remote_cache::{
-    ActionsCache, CacheContents, CacheDocument, CacheImports, CacheStorage, ExportMode, KeyedGraph, ObjectCache,
+    ActionsCache, CacheContents, CacheDocument, CacheImports, CacheStorage, ExportChoice, KeyedGraph, ObjectCache,
     S3Cache, collect, export,
 };
 
@@ -47,7 +47,7 @@ pub(super) struct Solved<'a> {
 }
 
 impl Solved<'_> {
-    async fn records(&self, mode: ExportMode, layers: &Layers) -> Result<CacheContents, BuildError> {
+    async fn records(&self, choice: ExportChoice, layers: &Layers) -> Result<CacheContents, BuildError> {
         let targets: Vec<VertexId> = self
             .lowered
             .targets
@@ -59,7 +59,7 @@ impl Solved<'_> {
             targets: &targets,
             keys: self.keys,
         };
-        let collected = collect(graph, mode, layers).await;
+        let collected = collect(graph, choice, layers).await;
         collected.map_err(|source| BuildError::Worker(Box::new(source)))
     }
 
@@ -72,7 +72,7 @@ impl Solved<'_> {
         if !request.cache_to.contains(&CacheExport::Inline) {
             return Ok(None);
         }
-        let records = self.records(ExportMode::Min, layers).await?;
+        let records = self.records(ExportChoice::default(), layers).await?;
         let mut all = CacheDocument::default();
         for document in records.into_values() {
             all.extend(document);
@@ -87,9 +87,9 @@ pub(super) async fn write(request: &BuildRequest, machine: &Machine, layers: &La
         CacheExport::Inline => None,
         CacheExport::To {
             place,
-            mode,
+            choice,
             ignore_error,
-        } => Some(write_one(machine, layers, solved, place, *mode, *ignore_error)),
+        } => Some(write_one(machine, layers, solved, place, *choice, *ignore_error)),
     });
     futures::future::join_all(writes).await;
 }
@@ -99,12 +99,12 @@ async fn write_one(
     layers: &Layers,
     solved: &Solved<'_>,
     place: &CachePlace,
-    mode: ExportMode,
+    choice: ExportChoice,
     ignore_error: bool,
 ) {
     let storage = storage(machine, place);
     let work = async {
-        let records = solved.records(mode, layers).await?;
+        let records = solved.records(choice, layers).await?;
         export(&storage, &records, layers)
             .await
             .map_err(|source| BuildError::Cache {

@@ -7,7 +7,7 @@ use kiln_dockerfile::plan::PlanRequest;
 use kiln_image::assemble::Family;
 use kiln_image::pack::CompressionSetting;
 use kiln_oci::{Digest, Reference};
-use kiln_worker::remote_cache::{ActionsSettings, ExportMode, S3Settings};
+use kiln_worker::remote_cache::{ActionsSettings, ExportChoice, S3Settings};
 
 /// A build.
 #[derive(Debug, Clone)]
@@ -54,8 +54,8 @@ pub enum CacheExport {
     To {
         /// Where.
         place: CachePlace,
-        /// Which steps.
-        mode: ExportMode,
+        /// What of the build.
+        choice: ExportChoice,
         /// Whether a failure is not even told.
         ignore_error: bool,
     },

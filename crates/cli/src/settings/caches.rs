@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_oci::{Digest, Reference};
-use kiln_worker::remote_cache::{ActionsSettings, ExportMode, S3Credentials, S3Settings};
+use kiln_worker::remote_cache::{ActionsSettings, ExportChoice, ExportMode, S3Credentials, S3Settings};
 
 use crate::build::request::{CacheExport, CacheImport, CachePlace};
 use crate::command_error::CommandError;
@@ -15,6 +15,9 @@ use crate::settings::reference;
 
 /// What a cache is called in a layout if nobody names it.
 const TAG: &str = "latest";
+
+/// Bytes of a cache mount at most, unless `mounts-max` says otherwise.
+const LARGEST_MOUNT: u64 = 2 << 30;
 
 /// Kinds of caches.
 const KINDS: &str = "there are type=registry, local, inline, gha and s3";
@@ -261,6 +264,12 @@ fn export(text: &str, environment: &Environment) -> Result<CacheExport, CommandE
                 .hint("there are min and max"));
         }
     };
+    let limit = attributes.take("mounts-max");
+    let limit = limit.map_or(Ok(LARGEST_MOUNT), |text| crate::settings::size(&text))?;
+    let choice = ExportChoice {
+        mode,
+        mounts: attributes.truth("mounts")?.then_some(limit),
+    };
     let ignore_error = attributes.truth("ignore-error")?;
     // A cache is an image manifest of its own type either way, and its blobs are those of the build.
     for accepted in ["image-manifest", "oci-mediatypes", "force-compression"] {
@@ -272,7 +281,7 @@ fn export(text: &str, environment: &Environment) -> Result<CacheExport, CommandE
     attributes.finish()?;
     Ok(CacheExport::To {
         place,
-        mode,
+        choice,
         ignore_error,
     })
 }
@@ -324,7 +333,10 @@ mod tests {
         assert!(matches!(
             &found[..],
             [CacheExport::To {
-                mode: ExportMode::Max,
+                choice: ExportChoice {
+                    mode: ExportMode::Max,
+                    mounts: None
+                },
                 ignore_error: true,
                 ..
             }]

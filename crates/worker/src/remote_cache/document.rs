@@ -27,6 +27,21 @@ pub struct CacheDocument {
     pub layers: Vec<CachedLayer>,
     /// Records, sorted by key.
     pub records: Vec<CachedRecord>,
+    /// Cache mounts, sorted by identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<CachedMount>,
+}
+
+/// The files of a cache mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CachedMount {
+    /// What identifies the mount.
+    pub id: String,
+    /// Its pieces, in order.
+    pub chunks: Vec<Descriptor>,
+    /// When a build last wrote it, in seconds since the Unix epoch.
+    pub used: i64,
 }
 
 /// A layer of a record.
@@ -71,6 +86,7 @@ impl Default for CacheDocument {
             version: VERSION,
             layers: Vec::new(),
             records: Vec::new(),
+            mounts: Vec::new(),
         }
     }
 }
@@ -150,7 +166,9 @@ impl CacheDocument {
 
     /// The blobs that it names, each once.
     pub fn blobs(&self) -> Vec<&Descriptor> {
-        let mut blobs: Vec<&Descriptor> = self.layers.iter().filter_map(|layer| layer.blob.as_ref()).collect();
+        let layers = self.layers.iter().filter_map(|layer| layer.blob.as_ref());
+        let chunks = self.mounts.iter().flat_map(|mount| &mount.chunks);
+        let mut blobs: Vec<&Descriptor> = layers.chain(chunks).collect();
         blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
         blobs.dedup_by(|a, b| a.digest == b.digest);
         blobs
@@ -162,7 +180,12 @@ impl CacheDocument {
             let found = self.records.binary_search_by(|mine| mine.key.cmp(&record.key));
             found.is_ok_and(|at| self.records[at].used >= record.used)
         };
-        other.records.iter().all(known)
+        let has_mount = |mount: &CachedMount| {
+            self.mounts
+                .iter()
+                .any(|mine| mine.id == mount.id && mine.used >= mount.used)
+        };
+        other.records.iter().all(known) && other.mounts.iter().all(has_mount)
     }
 
     /// Both, as of `now`: of two records with one key the one that was used later, none that nobody used for long.
@@ -182,7 +205,10 @@ impl CacheDocument {
         records.sort_by(|(_, a), (_, b)| b.used.cmp(&a.used).then_with(|| a.key.cmp(&b.key)));
         records.truncate(MOST_RECORDS);
         records.sort_by(|(_, a), (_, b)| a.key.cmp(&b.key));
-        let mut merged = CacheDocument::default();
+        let mut merged = CacheDocument {
+            mounts: merged_mounts(&self.mounts, &other.mounts, now),
+            ..CacheDocument::default()
+        };
         let mut positions: HashMap<&CachedLayer, usize> = HashMap::new();
         for (document, record) in records {
             let layers = record.layers.iter().filter_map(|&at| document.layers.get(at));
@@ -200,6 +226,19 @@ impl CacheDocument {
         }
         merged
     }
+}
+
+/// Of two with one identity the one that was written later, none that nobody wrote for long.
+fn merged_mounts(one: &[CachedMount], other: &[CachedMount], now: i64) -> Vec<CachedMount> {
+    let mut mounts: BTreeMap<&str, &CachedMount> = BTreeMap::new();
+    let young = |mount: &&CachedMount| now.saturating_sub(mount.used) <= LONGEST_UNUSED;
+    for mount in one.iter().chain(other).filter(young) {
+        let known = mounts.entry(&mount.id).or_insert(mount);
+        if known.used <= mount.used {
+            *known = mount;
+        }
+    }
+    mounts.into_values().cloned().collect()
 }
 
 impl std::hash::Hash for CachedLayer {

@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_graph::{Graph, Op, Vertex, VertexId};
-use kiln_store::{CacheKey, CacheRecord, LayerId};
+use kiln_store::{CacheKey, CacheMountUse, CacheRecord, LayerId};
 
-use super::document::{CacheContents, CacheDocument, CachedLayer, CachedRecord};
+use super::chunks;
+use super::document::{CacheContents, CacheDocument, CachedLayer, CachedMount, CachedRecord};
 use super::storage::{CacheError, CacheStorage, Written};
 use crate::WorkerError;
-use crate::layers::Layers;
+use crate::layers::{Layers, blocking};
+use crate::mounts::portable_id;
 
 /// Which steps are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,6 +21,15 @@ pub enum ExportMode {
     Min,
     /// All.
     Max,
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExportChoice {
+    /// Which steps.
+    pub mode: ExportMode,
+    /// Cache mounts of up to so many bytes each; None: none.
+    pub mounts: Option<u64>,
 }
 
 /// A graph that was solved, with the key of each vertex as far as it is known.
@@ -35,9 +46,14 @@ pub struct KeyedGraph<'a> {
 /// Times that a writer begins anew because others wrote at the same moment.
 const ATTEMPTS: u32 = 12;
 
-/// The records of a build with their layers, by platform. Layers that were not packed yet are packed for it.
-pub async fn collect(solved: KeyedGraph<'_>, mode: ExportMode, layers: &Layers) -> Result<CacheContents, WorkerError> {
-    let chosen = chosen(solved, mode);
+/// The records of a build with their layers, by platform, and the cache mounts of its steps. Layers that were not packed
+/// yet are packed for it.
+pub async fn collect(
+    solved: KeyedGraph<'_>,
+    choice: ExportChoice,
+    layers: &Layers,
+) -> Result<CacheContents, WorkerError> {
+    let chosen = chosen(solved, choice.mode);
     let now = unix_now();
     let mut contents = CacheContents::new();
     for vertex in solved
@@ -72,11 +88,50 @@ pub async fn collect(solved: KeyedGraph<'_>, mode: ExportMode, layers: &Layers) 
             .or_default()
             .add(cached, described);
     }
+    if let Some(limit) = choice.mounts {
+        mounts(solved.graph, limit, layers, &mut contents).await?;
+    }
     // Sorted, and each record once.
     Ok(contents
         .into_iter()
         .map(|(platform, document)| (platform, CacheDocument::default().merge(&document, now)))
         .collect())
+}
+
+/// The mounts that steps of the graph use. One that another build uses right now, or that is too large, stays at home.
+async fn mounts(graph: &Graph, limit: u64, layers: &Layers, contents: &mut CacheContents) -> Result<(), WorkerError> {
+    let mut seen = BTreeSet::new();
+    for vertex in graph.vertices() {
+        let Op::Exec(exec) = &vertex.op else { continue };
+        let platform = vertex
+            .meta
+            .platform
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        for id in exec.mounts.iter().filter_map(|mount| portable_id(&mount.kind)) {
+            if !seen.insert((platform.clone(), id.clone())) || !layers.store().has_cache_mount(&id) {
+                continue;
+            }
+            let (store, named) = (layers.store().clone(), id.clone());
+            let kept = blocking(move || {
+                let mount = store.try_cache_mount::<WorkerError>(&named, CacheMountUse::Locked, |_| Ok(()))?;
+                match mount {
+                    Some(mount) => chunks::keep(mount.path(), limit, &store),
+                    None => Ok(None),
+                }
+            });
+            if let Some(chunks) = kept.await? {
+                let document = contents.entry(platform.clone()).or_default();
+                document.mounts.push(CachedMount {
+                    id,
+                    chunks,
+                    used: unix_now(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The layers of a record as a cache names them. None: one of them is gone.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kiln_graph::{Event, EventSink};
+use kiln_oci::Descriptor;
 use kiln_store::{CacheKey, CacheRecord, LayerId, Store};
 use tokio::sync::OnceCell;
 
@@ -68,6 +69,33 @@ impl CacheImports {
             ids.push(id);
         }
         Ok(Some((record_of(record, ids), record.aliases.clone())))
+    }
+
+    /// The files of a cache mount, brought into the store in pieces. None: no cache has them.
+    pub async fn mount(&self, id: &str, layers: &Layers) -> Result<Option<Vec<Descriptor>>, WorkerError> {
+        if self.storages.is_empty() {
+            return Ok(None);
+        }
+        let loaded = self.loaded.get_or_init(|| self.load(layers.store())).await;
+        for (storage, document) in &loaded.documents {
+            let Some(mount) = document.mounts.iter().find(|mount| mount.id == id) else {
+                continue;
+            };
+            let place = storage.place();
+            let all = mount.chunks.iter().map(|chunk| layers.fetch_from(&place, chunk));
+            match futures::future::try_join_all(all).await {
+                Ok(_) => return Ok(Some(mount.chunks.clone())),
+                Err(error) => self.events.send(Event::Warning {
+                    message: format!(
+                        "failed to restore a cache mount from `{}`: {}",
+                        storage.name(),
+                        chain(&error)
+                    ),
+                    hints: vec!["the step begins with an empty one".into()],
+                }),
+            }
+        }
+        Ok(None)
     }
 
     /// Reads all caches at the same time.

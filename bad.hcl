@@ -1,0 +1,7 @@
+variable "A" {
+  default = "x"
+}
+target "default" {
+  dockerfle = "D"
+  args = { a = uper(A), b = AB }
+}
