@@ -1,7 +1,0 @@
-variable "A" {
-  default = "x"
-}
-target "default" {
-  dockerfle = "D"
-  args = { a = uper(A), b = AB }
-}
