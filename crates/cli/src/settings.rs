@@ -64,6 +64,7 @@ pub fn build_request(
     let written = outputs::parse(args, &tags)?;
     let plan = PlanRequest {
         platforms,
+        implicit_platform: args.platform.iter().all(|text| text.trim().is_empty()),
         build_platform: Platform::host(),
         build_args,
         target: args.target.clone(),
@@ -255,7 +256,9 @@ fn contexts(
             .filter(|(name, value)| !name.is_empty() && !value.is_empty())
             .ok_or_else(invalid)?;
         let name = name.to_lowercase();
-        let context = if let Some(image) = value.strip_prefix("docker-image://") {
+        let context = if value == "docker-image://scratch" {
+            NamedContext::Scratch
+        } else if let Some(image) = value.strip_prefix("docker-image://") {
             NamedContext::Image(reference(image)?)
         } else if let Some(layout) = value.strip_prefix("oci-layout://") {
             let (path, name) = match layout.rsplit_once(['@', ':']) {

@@ -13,6 +13,7 @@ mod mount;
 mod outline;
 mod run;
 mod stage;
+mod workdir;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,7 +26,7 @@ use crate::outline::Outline;
 use crate::plan::{Need, PlanRequest, Resolved};
 use crate::stage::Dockerfile;
 
-pub use configure::workdir;
+pub use workdir::{is_absolute, workdir};
 
 /// A graph with the images that come of it.
 #[derive(Debug, Clone)]
@@ -88,8 +89,16 @@ pub fn lower(
         if let Some(stage) = stage {
             let mut config = stage.config.clone();
             config.config.labels.extend(request.labels.clone());
+            let platform = if request.implicit_platform {
+                stage.platform.clone()
+            } else {
+                // What was asked for is what the image is for, whatever its base says.
+                describe(&mut config, platform);
+                platform.clone()
+            };
+            normalize(&mut config);
             targets.push(Target {
-                platform: stage.platform.clone(),
+                platform,
                 vertex: stage.vertex.clone(),
                 config,
             });
@@ -112,6 +121,31 @@ pub fn lower(
     })))
 }
 
+/// Lets a configuration say the platform that was asked for.
+fn describe(config: &mut ImageConfig, platform: &Platform) {
+    let same = config.os == platform.os && config.architecture == platform.architecture;
+    config.os.clone_from(&platform.os);
+    config.architecture.clone_from(&platform.architecture);
+    let given = |value: &String| Some(value.clone()).filter(|value| !value.is_empty());
+    if !same || !platform.variant.is_empty() {
+        config.variant = given(&platform.variant);
+    }
+    if !same || !platform.os_version.is_empty() {
+        config.os_version = given(&platform.os_version);
+    }
+    if !platform.os_features.is_empty() {
+        config.os_features.clone_from(&platform.os_features);
+    }
+}
+
+/// Variants that say nothing are left out: `v8` of arm64, `v1` of amd64.
+fn normalize(config: &mut ImageConfig) {
+    let platform = config.platform().normalized();
+    config.architecture = platform.architecture;
+    config.os = platform.os;
+    config.variant = Some(platform.variant).filter(|variant| !variant.is_empty());
+}
+
 struct Lowerer<'a> {
     dockerfile: &'a Dockerfile,
     request: &'a PlanRequest,
@@ -125,6 +159,15 @@ struct Lowerer<'a> {
     outlines: HashMap<usize, outline::StageOutline>,
     linter: &'a mut Linter,
     target: usize,
+}
+
+/// A path of a root against the working directory.
+fn absolute(directory: &str, path: &str) -> String {
+    if path.starts_with('/') {
+        crate::path_pattern::clean(path)
+    } else {
+        crate::path_pattern::clean(&format!("/{directory}/{path}"))
+    }
 }
 
 /// Variables by name, in the order in which they were set.

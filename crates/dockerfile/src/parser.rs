@@ -61,7 +61,7 @@ pub fn parse(text: &str) -> Result<(Tree, Vec<Diagnostic>), SyntaxError> {
             }
             continue;
         }
-        let Some(joined) = parser.join(left, start)? else {
+        let Some(joined) = parser.join(left)? else {
             continue;
         };
         let mut node = new_node(&joined, parser.directives.escape).map_err(|error| error.at(parser.since(start)))?;
@@ -117,7 +117,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A line with everything that continues it. None: there is nothing in it.
-    fn join(&mut self, first: &str, start: usize) -> Result<Option<String>, SyntaxError> {
+    fn join(&mut self, first: &str) -> Result<Option<String>, SyntaxError> {
         let escape = self.directives.escape;
         let (mut joined, mut ended) = without_continuation(first.trim_end_matches(['\n', '\r']), escape);
         if ended && joined.trim().is_empty() {
@@ -144,7 +144,8 @@ impl<'a> Parser<'a> {
             self.diagnostics.push(Diagnostic {
                 severity: Severity::Warning,
                 message: format!("Empty continuation line found in: {}", joined.trim()),
-                lines: Some(self.since(start)),
+                // As the peers tell it: where the instruction ends, not where the empty line is.
+                lines: Some(self.since(self.at)),
                 hints: vec!["remove the empty lines: they will be an error one day".into()],
             });
         }
@@ -285,6 +286,7 @@ mod tests {
         assert_eq!(dump(text), "(from \"a\")\n(run \"x   y\")\n(cmd \"a\" \"b\")");
         let (_, diagnostics) = parse(text).expect("well-formed");
         assert!(diagnostics[0].message.starts_with("Empty continuation line"));
+        assert_eq!(diagnostics[0].lines.map(|lines| lines.start), Some(5));
     }
 
     #[test]

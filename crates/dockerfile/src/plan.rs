@@ -14,6 +14,8 @@ use crate::Lines;
 pub struct PlanRequest {
     /// The platforms to build for. At least one.
     pub platforms: Vec<Platform>,
+    /// Whether nobody named a platform: then an image is for what its base is for.
+    pub implicit_platform: bool,
     /// The platform of the machine that builds.
     pub build_platform: Platform,
     /// `--build-arg`.
@@ -63,6 +65,8 @@ pub enum NamedContext {
     },
     /// An image in a registry.
     Image(Reference),
+    /// No file at all: `docker-image://scratch`.
+    Scratch,
     /// An image in an OCI layout.
     Layout {
         /// The directory.
@@ -102,6 +106,8 @@ pub struct Need {
     pub lines: Lines,
     /// That instruction as it was written.
     pub text: String,
+    /// The stage that was probably meant, if there is no such image.
+    pub meant: Option<String>,
 }
 
 /// What an image resolved to.

@@ -104,6 +104,9 @@ impl CopyAction {
 pub struct Owner {
     /// As it stood, after expansion.
     pub text: String,
+    /// Whether a name that the root does not know is root's: so a directory is made for a USER of any image.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lenient: bool,
 }
 
 impl FileAction {

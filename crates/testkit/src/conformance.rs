@@ -110,6 +110,7 @@ pub const CORPORA: &[Corpus] = &[
     Corpus::new("realworld", dockerfile_syntax::realworld),
     Corpus::new("metadata-action", metadata_action::drive),
     Corpus::new("dockerfile-integration", dockerfile_integration::drive),
+    Corpus::new("dockerfile-peer-golden", dockerfile_integration::drive_golden),
 ];
 
 /// The corpus called `name`.

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 
 use kiln_image::plan::{Content, PlannedEntry};
@@ -20,9 +19,6 @@ pub enum ArchiveError {
     /// It is broken or hostile.
     #[error("the archive is broken")]
     Unpack(#[source] kiln_image::unpack::UnpackError),
-    /// Its files cannot be listed.
-    #[error("failed to list what was unpacked")]
-    Plan(#[source] kiln_image::plan::PlanError),
     /// No room or permission in the store.
     #[error("failed to make room in the store")]
     Store(#[source] kiln_store::StoreError),
@@ -69,26 +65,21 @@ impl Archives for StoreArchives {
             return Ok(None);
         };
         let scratch = self.store.scratch_dir().map_err(ArchiveError::Store)?;
-        unpack_layer(
+        let unpacked = unpack_layer(
             reader,
             kiln_oci::Compression::Uncompressed,
             scratch.path(),
             &self.options,
         )
         .map_err(ArchiveError::Unpack)?;
-        let plan = plan_of(scratch.path())?;
+        let directory = crate::source_tree::open_directory(scratch.path()).map_err(ArchiveError::Read)?;
+        // The index has what the archive has: not the directories that it only implies, and owners as they stand there.
+        let plan = kiln_image::plan::plan_from_index(&unpacked.index, &directory);
         self.scratch.borrow_mut().push(scratch);
-        Ok(Some(Unpacked { entries: plan }))
+        let mut entries = plan.entries;
+        entries.retain(|planned| !planned.entry.path.is_empty());
+        Ok(Some(Unpacked { entries }))
     }
-}
-
-fn plan_of(directory: &Path) -> Result<Vec<PlannedEntry>, ArchiveError> {
-    let plan = kiln_image::plan::plan_from_tree(directory).map_err(ArchiveError::Plan)?;
-    Ok(plan
-        .entries
-        .into_iter()
-        .filter(|planned| !planned.entry.path.is_empty())
-        .collect())
 }
 
 /// The tar stream inside a file, if it is a tar archive, plain or compressed with a method that is known.

@@ -4,9 +4,8 @@
 //! existing directory or one that is written with a slash at the end; missing parents are made with mode 0755
 //! and the copy's owner; a source that is a symbolic link is followed, links inside a copied directory are not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use kiln_dockerfile::ignore::PatternMatcher;
 use kiln_graph::{CopyAction, FileAction, FileOp};
 use kiln_image::plan::{Content, LayerPlan, PlannedEntry};
 use kiln_image::unpack::UnpackOptions;
@@ -21,6 +20,7 @@ use crate::destination::{Destination, DestinationError, base_name, parent, push_
 use crate::layers::Layers;
 use crate::owner::{OwnerError, OwnerIds};
 use crate::source_tree::{Selected, SourceError, SourceTree, clean};
+use crate::taken::{Filter, Taken, selected};
 
 /// Mode of directories that are made on the way.
 const MADE_DIRECTORY: u32 = 0o755;
@@ -55,6 +55,9 @@ pub enum CopyError {
     /// An exclude pattern.
     #[error("invalid exclude pattern")]
     Exclude(#[source] kiln_dockerfile::ignore::PatternError),
+    /// A source of `--parents` that is no pattern.
+    #[error("invalid source pattern")]
+    Include(#[source] kiln_dockerfile::ignore::PatternError),
 }
 
 /// What a file operation is given besides its sources.
@@ -131,7 +134,7 @@ pub async fn contents_of(layers: &Layers, root: &[LayerId], source: &str) -> Res
 impl CopyInputs<'_> {
     fn owner(&self, owner: Option<&kiln_graph::Owner>) -> Result<Option<OwnerIds>, OwnerError> {
         owner
-            .map(|owner| crate::owner::resolve_owner(&owner.text, self.passwd, self.group))
+            .map(|owner| crate::owner::resolve(owner, self.passwd, self.group))
             .transpose()
     }
 }
@@ -198,7 +201,7 @@ struct Copying<'a> {
     source: &'a SourceTree,
     owner: Option<OwnerIds>,
     mode: Option<ModeChange>,
-    exclude: Option<PatternMatcher>,
+    filter: Filter,
     inputs: &'a CopyInputs<'a>,
 }
 
@@ -213,19 +216,14 @@ impl<'a> Copying<'a> {
             source,
             owner: inputs.owner(action.owner.as_ref())?,
             mode: action.chmod.as_deref().map(ModeChange::parse).transpose()?,
-            exclude: exclude_matcher(action)?,
+            filter: Filter::new(action)?,
             inputs,
         })
     }
 
     fn run(&self, destination: &mut Destination<'_>) -> Result<(), CopyError> {
         for selected in selected(self.action, self.source)? {
-            if self.unpack(&selected, destination)? {
-                continue;
-            }
-            if self.action.parents {
-                self.copy_with_parents(&selected, destination)?;
-            } else {
+            if !self.unpack(&selected, destination)? {
                 self.copy(&selected, destination)?;
             }
         }
@@ -237,7 +235,7 @@ impl<'a> Copying<'a> {
         let made_by = self.owner.unwrap_or_default();
         if !matches!(selected.entry.kind, EntryKind::Directory { .. }) {
             let target = target_of_file(destination, path, base_name(&selected.matched), made_by)?;
-            return self.put(&selected.path, &selected.entry, target, destination);
+            return self.put(&selected.path, &selected.entry, target, true, destination);
         }
         ensure_destination(destination, path, made_by)?;
         let target = destination.resolve(path)?;
@@ -257,65 +255,42 @@ impl<'a> Copying<'a> {
         target: &[u8],
         destination: &mut Destination<'_>,
     ) -> Result<(), CopyError> {
-        let mut entries = Vec::new();
-        self.source.walk(directory, |relative, entry| {
-            let excluded = self.is_excluded(relative);
-            if !excluded {
-                entries.push((relative.to_vec(), entry.clone()));
+        let taken = self.filter.contents(self.source, directory)?;
+        let links = shared_files(directory, &taken);
+        let below = |directory: &[u8], relative: &[u8]| {
+            let mut path = directory.to_vec();
+            push_component(&mut path, relative);
+            path
+        };
+        for entry in &taken {
+            let (from, to) = (below(directory, &entry.relative), below(target, &entry.relative));
+            match links.get(&file_at(&from, &entry.entry)) {
+                Some(first) if *first != entry.relative => self.put_link(&entry.entry, &below(target, first), to, destination)?,
+                _ => self.put(&from, &entry.entry, to, !entry.on_the_way, destination)?,
             }
-            !excluded || self.exclude.as_ref().is_some_and(PatternMatcher::has_exceptions)
-        })?;
-        for (relative, entry) in entries {
-            let (mut from, mut to) = (directory.to_vec(), target.to_vec());
-            push_component(&mut from, &relative);
-            push_component(&mut to, &relative);
-            self.put(&from, &entry, to, destination)?;
         }
         Ok(())
     }
 
-    /// `--parents`: the directories that lead to the source are kept, with their own modes.
-    fn copy_with_parents(&self, selected: &Selected, destination: &mut Destination<'_>) -> Result<(), CopyError> {
-        let made_by = self.owner.unwrap_or_default();
-        let mut target = destination.make_directories(self.action.destination.as_bytes(), MADE_DIRECTORY, made_by)?;
-        // What stands before `/./` is where the kept directories begin.
-        let pivot = self.action.source.split_once("/./").map_or(0, |(before, _)| {
-            crate::destination::components(before.as_bytes()).count()
-        });
-        let mut from = Vec::new();
-        for (depth, component) in crate::destination::components(parent(&selected.matched)).enumerate() {
-            push_component(&mut from, component);
-            if depth < pivot {
-                continue;
-            }
-            push_component(&mut target, component);
-            let found = self.source.view.lookup(&from, kiln_image::view::FollowLast::Yes);
-            let found = found.map_err(|source| SourceError::View {
-                path: shown(&from),
-                source,
-            })?;
-            if let Some(found) = found {
-                let (path, entry) = (found.path.clone(), found.entry.clone());
-                self.put(&path, &entry, target.clone(), destination)?;
-            }
-        }
-        push_component(&mut target, base_name(&selected.matched));
-        self.put(&selected.path, &selected.entry, target.clone(), destination)?;
-        if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
-            self.copy_contents(&selected.path, &target, destination)?;
-        }
-        Ok(())
-    }
-
-    /// Puts one entry of the source at a target whose parent exists.
-    fn put(
+    /// A further name of a file that this copy puts at `first`.
+    fn put_link(
         &self,
-        from: &[u8],
         entry: &Entry,
+        first: &[u8],
         target: Vec<u8>,
         destination: &mut Destination<'_>,
     ) -> Result<(), CopyError> {
-        let directory = matches!(entry.kind, EntryKind::Directory { .. });
+        let mut linked = self.attributed(entry, target, destination);
+        linked.kind = EntryKind::Hardlink { target: first.to_vec() };
+        destination.put(PlannedEntry {
+            entry: linked,
+            content: Content::None,
+        })?;
+        Ok(())
+    }
+
+    /// An entry at its new place, with the owner, mode and time that it has there.
+    fn attributed(&self, entry: &Entry, target: Vec<u8>, destination: &Destination<'_>) -> Entry {
         let kept = if self.source.keeps_owners() {
             OwnerIds {
                 uid: entry.uid,
@@ -327,21 +302,34 @@ impl<'a> Copying<'a> {
         let owner = self.owner.unwrap_or(kept);
         let mode = match (&self.mode, &entry.kind) {
             (_, EntryKind::Symlink { .. }) => 0o777,
-            (Some(change), _) => change.apply(entry.mode, directory),
+            (Some(change), kind) => change.apply(entry.mode, matches!(kind, EntryKind::Directory { .. })),
             (None, _) => entry.mode,
         };
-        let mut copied = Entry {
+        Entry {
             path: target,
             mode,
             uid: owner.uid,
             gid: owner.gid,
             mtime: destination.time(),
             ..entry.clone()
-        };
+        }
+    }
+
+    /// Puts one entry of the source at a target whose parent exists. `overwrite`: a directory that is there gets the
+    /// source's attributes.
+    fn put(
+        &self,
+        from: &[u8],
+        entry: &Entry,
+        target: Vec<u8>,
+        overwrite: bool,
+        destination: &mut Destination<'_>,
+    ) -> Result<(), CopyError> {
+        let mut copied = self.attributed(entry, target, destination);
         match &entry.kind {
             EntryKind::Directory { .. } => {
                 copied.kind = EntryKind::Directory { opaque: false };
-                destination.put_directory(copied, true)?;
+                destination.put_directory(copied, overwrite)?;
             }
             EntryKind::File { .. } | EntryKind::Hardlink { .. } => {
                 let (kind, content_path) = self.file_of(from, entry)?;
@@ -383,13 +371,6 @@ impl<'a> Copying<'a> {
         }
     }
 
-    fn is_excluded(&self, relative: &[u8]) -> bool {
-        let path = String::from_utf8_lossy(relative);
-        self.exclude
-            .as_ref()
-            .is_some_and(|matcher| matcher.matches_or_parent_matches(&path))
-    }
-
     /// ADD of a local archive: its contents go to the destination. False: it is no archive.
     fn unpack(&self, selected: &Selected, destination: &mut Destination<'_>) -> Result<bool, CopyError> {
         if !self.action.unpack || !matches!(selected.entry.kind, EntryKind::File { .. }) {
@@ -412,52 +393,87 @@ impl<'a> Copying<'a> {
         let made_by = self.owner.unwrap_or_default();
         let target = destination.make_directories(self.action.destination.as_bytes(), MADE_DIRECTORY, made_by)?;
         for planned in unpacked.entries {
-            let mut to = target.clone();
-            push_component(&mut to, &planned.entry.path);
-            destination.make_directories(parent(&to), MADE_DIRECTORY, made_by)?;
-            let owner = self.owner.unwrap_or(OwnerIds {
-                uid: planned.entry.uid,
-                gid: planned.entry.gid,
-            });
-            let kind = match planned.entry.kind {
-                EntryKind::Hardlink { target: link } => {
-                    let mut full = target.clone();
-                    push_component(&mut full, &link);
-                    EntryKind::Hardlink { target: full }
-                }
-                kind => kind,
-            };
-            // An archive's own times are content: they are the same wherever it is unpacked.
-            let entry = Entry {
-                path: to,
-                kind,
-                uid: owner.uid,
-                gid: owner.gid,
-                ..planned.entry
-            };
-            match entry.kind {
-                EntryKind::Directory { .. } => destination.put_directory(entry, true)?,
-                _ => destination.put(PlannedEntry {
-                    entry,
-                    content: planned.content,
-                })?,
-            }
+            self.put_unpacked(planned, &target, destination)?;
         }
         Ok(true)
     }
-}
 
-/// What an action takes from its source.
-pub fn selected(action: &CopyAction, source: &SourceTree) -> Result<Vec<Selected>, SourceError> {
-    source.select(&action.source, action.wildcard)
-}
-
-/// The matcher of `--exclude`, if there is any.
-pub fn exclude_matcher(action: &CopyAction) -> Result<Option<PatternMatcher>, CopyError> {
-    if action.exclude.is_empty() {
-        return Ok(None);
+    /// One entry of an archive below `target`. Links that are there are followed, those of directories too; whatever
+    /// else is in the way is replaced. Directories that the archive only implies are root's.
+    fn put_unpacked(
+        &self,
+        planned: PlannedEntry,
+        target: &[u8],
+        destination: &mut Destination<'_>,
+    ) -> Result<(), CopyError> {
+        let below = |path: &[u8]| {
+            let mut full = target.to_vec();
+            push_component(&mut full, path);
+            full
+        };
+        let is_directory = planned.entry.is_directory();
+        let written = below(&planned.entry.path);
+        let mut path = destination.make_directories(parent(&written), MADE_DIRECTORY, OwnerIds::default())?;
+        push_component(&mut path, base_name(&written));
+        if is_directory {
+            path = destination.resolve(&path)?;
+            destination.make_directories(parent(&path), MADE_DIRECTORY, OwnerIds::default())?;
+        }
+        let owner = self.owner.unwrap_or(OwnerIds {
+            uid: planned.entry.uid,
+            gid: planned.entry.gid,
+        });
+        let kind = match planned.entry.kind {
+            EntryKind::Hardlink { target: link } => EntryKind::Hardlink {
+                target: destination.resolve_parent(&below(&link))?,
+            },
+            kind => kind,
+        };
+        // An archive's own times are content: they are the same wherever it is unpacked.
+        let entry = Entry {
+            path,
+            kind,
+            uid: owner.uid,
+            gid: owner.gid,
+            ..planned.entry
+        };
+        destination.replace(PlannedEntry {
+            entry,
+            content: planned.content,
+        })?;
+        Ok(())
     }
-    PatternMatcher::new(&action.exclude)
-        .map(Some)
-        .map_err(CopyError::Exclude)
+}
+
+/// Where the bytes of an entry are: a hard link's are at the path that it leads to.
+fn file_at(path: &[u8], entry: &Entry) -> Vec<u8> {
+    match &entry.kind {
+        EntryKind::Hardlink { target } => target.clone(),
+        _ => path.to_vec(),
+    }
+}
+
+/// Files that are copied under several names: where their bytes are, and the first of the names in the order of layers.
+fn shared_files(directory: &[u8], taken: &[Taken]) -> HashMap<Vec<u8>, Vec<u8>> {
+    let linked: HashSet<&[u8]> = taken
+        .iter()
+        .filter_map(|taken| match &taken.entry.kind {
+            EntryKind::Hardlink { target } => Some(target.as_slice()),
+            _ => None,
+        })
+        .collect();
+    let mut first: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    for taken in taken.iter().filter(|_| !linked.is_empty()) {
+        let mut path = directory.to_vec();
+        push_component(&mut path, &taken.relative);
+        let file = file_at(&path, &taken.entry);
+        if !linked.contains(file.as_slice()) {
+            continue;
+        }
+        let known = first.entry(file).or_insert_with(|| taken.relative.clone());
+        if taken.relative < *known {
+            known.clone_from(&taken.relative);
+        }
+    }
+    first
 }

@@ -150,6 +150,24 @@ impl<'a> Destination<'a> {
         self.add(planned)
     }
 
+    /// The path with the links that lead to it followed, but not the last one.
+    pub fn resolve_parent(&self, path: &[u8]) -> Result<Vec<u8>, DestinationError> {
+        let mut resolved = self.resolve(parent(path))?;
+        push_component(&mut resolved, base_name(path));
+        Ok(resolved)
+    }
+
+    /// Puts anything at a path whose parent exists, in the place of whatever is there: only a directory on a directory
+    /// leaves the contents.
+    pub fn replace(&mut self, planned: PlannedEntry) -> Result<(), DestinationError> {
+        let path = &planned.entry.path;
+        if self.is_directory(path)? == Some(true) && !planned.entry.is_directory() {
+            let below = [path.as_slice(), b"/"].concat();
+            self.added.retain(|added, _| !added.starts_with(&below));
+        }
+        self.add(planned)
+    }
+
     /// A layer carries the directories that lead to what it changes, as they are below: their own entries would
     /// otherwise be made anew, with other modes, by whoever unpacks the layer alone.
     fn add(&mut self, planned: PlannedEntry) -> Result<(), DestinationError> {

@@ -14,7 +14,8 @@ pub fn split(path: &str) -> Option<(&str, &str)> {
     None
 }
 
-fn has_wildcard(component: &str) -> bool {
+/// Whether a path or a component of one is a pattern.
+pub fn has_wildcard(component: &str) -> bool {
     let mut bytes = component.bytes();
     while let Some(byte) = bytes.next() {
         match byte {

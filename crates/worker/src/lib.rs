@@ -2,8 +2,8 @@
 //!
 //! * [`local`] — [`LocalWorker`], one machine's worker: the seam's methods, each a few lines that call the rest.
 //! * [`context`] — the user's directories; [`images`] — base images; [`http`] — URLs.
-//! * [`copy`] — COPY and ADD as the plan of one layer, with [`destination`], [`source_tree`], [`glob`],
-//!   [`chmod`], [`owner`] and [`archive`].
+//! * [`copy`] — COPY and ADD as the plan of one layer, with [`destination`], [`source_tree`], [`taken`],
+//!   [`glob`], [`chmod`], [`owner`] and [`archive`].
 //! * [`selection`] — the digests over what a step takes from its inputs.
 //! * [`exec`] — RUN in a sandbox, with its [`mounts`], [`ssh`] agents, and the [`mask`] over its output.
 //! * [`remote_cache`] — caches on registries and in directories.
@@ -31,6 +31,7 @@ pub mod remote_cache;
 pub mod selection;
 pub mod source_tree;
 pub mod ssh;
+pub mod taken;
 pub mod transfer;
 pub mod wants;
 

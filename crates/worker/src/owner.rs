@@ -44,6 +44,14 @@ pub fn resolve_owner(text: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) ->
     Ok(OwnerIds { uid, gid })
 }
 
+/// Resolves an owner as the operation asks for it.
+pub fn resolve(owner: &kiln_graph::Owner, passwd: Option<&[u8]>, group: Option<&[u8]>) -> Result<OwnerIds, OwnerError> {
+    match resolve_owner(&owner.text, passwd, group) {
+        Err(_) if owner.lenient => Ok(OwnerIds::default()),
+        resolved => resolved,
+    }
+}
+
 fn lines(file: &[u8]) -> impl Iterator<Item = Vec<&str>> {
     file.split(|&byte| byte == b'\n')
         .filter_map(|line| std::str::from_utf8(line).ok())

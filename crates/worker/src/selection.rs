@@ -8,9 +8,10 @@ use kiln_store::KeyPart;
 use kiln_store::index::{Entry, EntryKind};
 
 use crate::WorkerError;
-use crate::copy::{CopyError, exclude_matcher, selected};
+use crate::copy::CopyError;
 use crate::destination::push_component;
 use crate::source_tree::{SourceError, SourceTree};
+use crate::taken::{Filter, selected};
 
 /// Records name at most so many files; with more, a miss is explained by the digest alone.
 const MAX_NAMED_FILES: usize = 5_000;
@@ -67,32 +68,18 @@ struct Collector<'a, 'd> {
 
 impl Collector<'_, '_> {
     fn copy(&mut self, copy: &CopyAction) -> Result<(), WorkerError> {
-        let exclude = exclude_matcher(copy).map_err(copy_error)?;
+        let filter = Filter::new(copy).map_err(copy_error)?;
         for selected in selected(copy, self.source).map_err(|error| copy_error(error.into()))? {
             // With a single file the name at the destination may be the instruction's, but never the path above.
             self.hasher.update(b"\nselected ");
-            let name: &[u8] = if copy.parents {
-                &selected.matched
-            } else {
-                crate::destination::base_name(&selected.matched)
-            };
-            self.hasher.update(name);
+            if !copy.parents {
+                self.hasher.update(crate::destination::base_name(&selected.matched));
+            }
             let mut found = vec![(Vec::new(), selected.entry.clone())];
             if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
-                let walk = self.source.walk(&selected.path, |relative, entry| {
-                    let path = String::from_utf8_lossy(relative);
-                    let excluded = exclude
-                        .as_ref()
-                        .is_some_and(|matcher| matcher.matches_or_parent_matches(&path));
-                    if !excluded {
-                        found.push((relative.to_vec(), entry.clone()));
-                    }
-                    !excluded
-                        || exclude
-                            .as_ref()
-                            .is_some_and(kiln_dockerfile::ignore::PatternMatcher::has_exceptions)
-                });
-                walk.map_err(|error| copy_error(error.into()))?;
+                let taken = filter.contents(self.source, &selected.path);
+                let taken = taken.map_err(|error| copy_error(error.into()))?;
+                found.extend(taken.into_iter().map(|taken| (taken.relative, taken.entry)));
             }
             self.entries(&selected.path, found)?;
         }
@@ -151,7 +138,11 @@ impl Collector<'_, '_> {
                     source,
                 });
                 match found.map_err(|error| copy_error(error.into()))? {
-                    Some(found) => format!("file {}", (self.digest)(target, found.entry)?),
+                    Some(found) => format!(
+                        "link of {:?} to file {}",
+                        String::from_utf8_lossy(target),
+                        (self.digest)(target, found.entry)?
+                    ),
                     None => "nothing".to_owned(),
                 }
             }

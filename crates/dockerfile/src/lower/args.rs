@@ -81,6 +81,12 @@ impl Lowerer<'_> {
                     let expanded = self.expander().expand(default, &|name: &str| args.value(name));
                     let expanded = expanded.map_err(|error| SyntaxError::new(error.to_string()).at(arg.lines))?;
                     parts = expanded.matched;
+                    // Of an argument that is made of its own earlier value, that value's parts are parts too.
+                    if parts.remove(&arg.name)
+                        && let Some(earlier) = args.definitions.get(&arg.name)
+                    {
+                        parts.extend(earlier.parts.iter().cloned());
+                    }
                     Some(expanded.text)
                 }
                 (None, None) => args.automatic.get(&arg.name).cloned(),

@@ -1,6 +1,6 @@
 //! Instructions that change the configuration and no file, and WORKDIR, which does both.
 
-use kiln_graph::{FileAction, FileOp, Op};
+use kiln_graph::{FileAction, FileOp, Op, Owner};
 use kiln_oci::HealthCheck as ConfigHealthCheck;
 use kiln_oci::config::Empty;
 
@@ -9,12 +9,11 @@ use crate::diagnostic::SyntaxError;
 use crate::expand::Expander;
 use crate::instruction::{CommandLine, HealthCheck, Instruction, Kind};
 use crate::lint::{Place, Rule, check_port, check_secret};
-use crate::lower::args::PROXIES;
 use crate::lower::outline::declared;
-use crate::lower::run::{shell_of, workdir_of};
-use crate::lower::stage::Builder;
+use crate::lower::run::shell_of;
+use crate::lower::workdir::{is_absolute, with_slashes, workdir};
+use crate::lower::stage::{Builder, NEVER_UNDEFINED, variables};
 use crate::lower::{Lowerer, history, set};
-use crate::path_pattern;
 use crate::ports::parse_port;
 
 impl Lowerer<'_> {
@@ -37,9 +36,10 @@ impl Lowerer<'_> {
                 for pair in pairs {
                     values.push((word(builder, &pair.key)?, word(builder, &pair.value)?));
                 }
-                let mut env = builder.config_env();
+                let mut env = variables(&builder.config);
                 for (name, value) in &values {
                     set(&mut env, name, value);
+                    set(&mut builder.env, name, value);
                 }
                 builder.config.config.env = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
                 let shown: Vec<String> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -192,32 +192,32 @@ impl Lowerer<'_> {
         default: Option<&str>,
         instruction: &Instruction,
     ) -> Result<String, SyntaxError> {
-        let name = builder.expanded(self.expander(), name)?.text;
-        let default = default
-            .map(|default| builder.expanded(self.expander(), default).map(|expanded| expanded.text))
-            .transpose()?;
-        check_secret(self.linter, instruction.place(), "ARG", &name);
-        let given = self.request.build_args.get(&name).cloned();
+        check_secret(self.linter, instruction.place(), "ARG", name);
+        let given = self.request.build_args.get(name).cloned();
         if given.is_none() && default.is_none() {
-            self.check_extension(&name, instruction.place());
+            self.check_extension(name, instruction.place());
         }
-        let inherited = given.is_none() && default.is_none() && builder.globals.value(&name).is_some();
-        let value = given
-            .or_else(|| default.clone())
-            .or_else(|| builder.globals.value(&name));
+        let inherited = given.is_none() && default.is_none() && builder.globals.value(name).is_some();
+        let value = match (given, default) {
+            (Some(given), _) => Some(given),
+            // A default that is not used may be one that cannot be expanded.
+            (None, Some(default)) => Some(builder.expanded(self.expander(), default)?.text),
+            (None, None) => builder.globals.value(name),
+        };
         let shown = match &value {
             Some(value) => format!("{name}={value}"),
-            None => name.clone(),
+            None => name.to_owned(),
         };
-        let told = declared(&name, value.as_deref(), instruction.lines, &instruction.comments);
+        let told = declared(name, value.as_deref(), instruction.lines, &instruction.comments);
         builder.outline.declare(told, inherited);
-        if PROXIES.contains(&name.as_str()) && default.is_none() {
-            // Declared or not, a proxy's value is no part of the image.
-            return Ok(name);
+        if let Some(value) = &value
+            && !NEVER_UNDEFINED.contains(&name)
+        {
+            set(&mut builder.env, name, value);
         }
-        match builder.args.iter_mut().find(|(known, _)| *known == name) {
+        match builder.args.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => *known = value,
-            None => builder.args.push((name, value)),
+            None => builder.args.push((name.to_owned(), value)),
         }
         Ok(shown)
     }
@@ -262,14 +262,16 @@ impl Lowerer<'_> {
         instruction: &Instruction,
     ) -> Result<(), SyntaxError> {
         let written = builder.expanded(self.expander(), path)?.text;
-        if !builder.workdir_set && !written.starts_with('/') {
+        let system = builder.platform.os.clone();
+        if !builder.workdir_set && !is_absolute(&system, &written) {
             let detail = format!("Relative workdir {written:?} can have unexpected results if the base image changes");
             self.linter
                 .report(Rule::WorkdirRelativePath, instruction.place(), detail);
         }
         builder.workdir_set = true;
-        let directory = workdir(&workdir_of(builder), &written);
+        let directory = workdir(&system, &builder.config.config.working_dir, &written)?;
         builder.config.config.working_dir.clone_from(&directory);
+        let directory = with_slashes(&system, &directory);
         if directory == "/" {
             history::add(&mut builder.config, "WORKDIR /".into(), false, self.request.time);
             return Ok(());
@@ -277,7 +279,10 @@ impl Lowerer<'_> {
         let action = FileAction::MakeDirectory {
             path: directory.clone(),
             mode: 0o755,
-            owner: None,
+            owner: Some(&builder.config.config.user).filter(|user| !user.is_empty()).map(|user| Owner {
+                text: user.clone(),
+                lenient: true,
+            }),
         };
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
         let inputs = vec![builder.vertex.clone()];
@@ -290,16 +295,6 @@ impl Lowerer<'_> {
         );
         Ok(())
     }
-}
-
-/// A path against the working directory: absolute and cleaned.
-pub fn workdir(current: &str, path: &str) -> String {
-    let joined = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{current}/{path}")
-    };
-    path_pattern::clean(&joined)
 }
 
 fn command_words(builder: &Builder, command: &CommandLine) -> Vec<String> {
@@ -346,17 +341,27 @@ fn health_check(builder: &mut Builder, check: &HealthCheck) -> String {
 }
 
 /// Names of signals, without `SIG`.
-const SIGNALS: [&str; 31] = [
+const SIGNALS: [&str; 34] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
     "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "PWR", "SYS", "IOT", "CLD", "POLL",
 ];
+
+/// `RTMIN` to `RTMIN+15`, `RTMAX-14` to `RTMAX`.
+fn is_real_time(name: &str) -> bool {
+    let offset = |text: &str, sign: char, most: u32| match text.strip_prefix(sign) {
+        Some(digits) => digits.parse::<u32>().is_ok_and(|offset| (1..=most).contains(&offset)),
+        None => text.is_empty(),
+    };
+    let lowest = name.strip_prefix("RTMIN").is_some_and(|rest| offset(rest, '+', 15));
+    lowest || name.strip_prefix("RTMAX").is_some_and(|rest| offset(rest, '-', 14))
+}
 
 fn check_signal(signal: &str) -> Result<(), SyntaxError> {
     let upper = signal.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let number = signal.parse::<u32>().is_ok_and(|number| (1..=64).contains(&number));
-    if number || SIGNALS.contains(&name) || name.starts_with("RTMIN") || name.starts_with("RTMAX") {
+    let number = signal.parse::<u32>().is_ok_and(|number| number > 0);
+    if number || SIGNALS.contains(&name) || is_real_time(name) {
         return Ok(());
     }
     Err(SyntaxError::new(format!("invalid signal: {signal}")).hint("name a signal such as SIGTERM, or give its number"))

@@ -8,6 +8,7 @@ use crate::instruction::{Copy, Instruction};
 use crate::lint::Rule;
 use crate::lower::run::workdir_of;
 use crate::lower::stage::{Builder, FileOrigin};
+use crate::lower::workdir::with_slashes;
 use crate::lower::{Lowerer, history, workdir};
 use crate::path_pattern;
 
@@ -29,7 +30,7 @@ impl Lowerer<'_> {
             .map(|source| text(builder, source))
             .collect::<Result<_, _>>()?;
         let written_destination = text(builder, &copy.destination)?;
-        let destination = destination(&workdir_of(builder), &written_destination);
+        let destination = destination(builder, &written_destination)?;
         let chown = option(builder, &copy.chown)?;
         let chmod = option(builder, &copy.chmod)?;
         let exclude: Vec<String> = copy
@@ -48,14 +49,16 @@ impl Lowerer<'_> {
             );
             return Err(SyntaxError::new(message));
         }
-        let base = if copy.link {
+        // A mode that is set needs the copy to know what is below, as with the peers: the layer is no link then.
+        let link = copy.link && chmod.is_none();
+        let base = if link {
             self.scratch()
         } else {
             builder.vertex.clone()
         };
         let mut inputs = vec![base];
         let mut actions = Vec::new();
-        let owner = chown.clone().map(|text| Owner { text });
+        let owner = chown.clone().map(|text| Owner { text, lenient: false });
         for source in &sources {
             let remote = copy.add && (source.starts_with("http://") || source.starts_with("https://"));
             if copy.add && is_git(source) {
@@ -124,7 +127,7 @@ impl Lowerer<'_> {
         }
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
         let copied = self.graph.add(Op::File(FileOp { actions }), inputs, meta.clone());
-        builder.vertex = if copy.link {
+        builder.vertex = if link {
             self.graph.add(
                 Op::Merge,
                 vec![builder.vertex.clone(), copied],
@@ -210,15 +213,16 @@ fn position(inputs: &mut Vec<VertexId>, vertex: VertexId) -> usize {
 }
 
 /// Absolute, cleaned, with a slash at the end where it was written so.
-fn destination(directory: &str, written: &str) -> String {
-    let path = workdir(directory, written);
+fn destination(builder: &Builder, written: &str) -> Result<String, SyntaxError> {
+    let system = &builder.platform.os;
+    let path = with_slashes(system, &workdir(system, &workdir_of(builder), written)?);
     let last = written.rsplit('/').next().unwrap_or_default();
     let is_directory = written.is_empty() || last.is_empty() || last == "." || last == "..";
-    if is_directory && !path.ends_with('/') {
+    Ok(if is_directory && !path.ends_with('/') {
         format!("{path}/")
     } else {
         path
-    }
+    })
 }
 
 /// A source as a path relative to its root.

@@ -23,26 +23,73 @@ pub(super) fn add_layer(config: &mut ImageConfig, text: String, time: i64) {
 
 /// Go's `%q` of a list of strings.
 pub(super) fn quoted_list(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     format!("[{}]", quoted.join(" "))
+}
+
+/// Go's `%q`.
+fn quoted(word: &str) -> String {
+    let mut shown = String::from("\"");
+    for letter in word.chars() {
+        match letter {
+            '"' => shown.push_str("\\\""),
+            '\\' => shown.push_str("\\\\"),
+            '\u{7}' => shown.push_str("\\a"),
+            '\u{8}' => shown.push_str("\\b"),
+            '\u{b}' => shown.push_str("\\v"),
+            '\u{c}' => shown.push_str("\\f"),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            letter if letter.is_ascii_control() => shown.push_str(&format!("\\x{:02x}", u32::from(letter))),
+            // What Rust escapes cannot be printed: Go agrees, in another form.
+            letter if letter != '\'' && letter.escape_debug().len() > 1 => {
+                let number = u32::from(letter);
+                shown.push_str(&if number > 0xffff {
+                    format!("\\U{number:08x}")
+                } else {
+                    format!("\\u{number:04x}")
+                });
+            }
+            letter => shown.push(letter),
+        }
+    }
+    shown.push('"');
+    shown
 }
 
 /// Go's `time.Duration`.
 pub(super) fn duration(nanoseconds: i64) -> String {
-    if nanoseconds == 0 {
-        return "0s".into();
+    const SECOND: u64 = 1_000_000_000;
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let value = nanoseconds.unsigned_abs();
+    let shown = match value {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{value}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(value, 1_000)),
+        1_000_000..SECOND => format!("{}ms", decimal(value, 1_000_000)),
+        _ => {
+            let (minutes, rest) = (value / (60 * SECOND), value % (60 * SECOND));
+            let seconds = decimal(rest, SECOND);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    };
+    format!("{sign}{shown}")
+}
+
+/// A fraction in as many digits as it takes.
+fn decimal(value: u64, unit: u64) -> String {
+    let (whole, rest) = (value / unit, value % unit);
+    if rest == 0 {
+        return whole.to_string();
     }
-    let seconds = nanoseconds as f64 / 1e9;
-    if nanoseconds < 1_000_000_000 {
-        return format!("{}ms", nanoseconds as f64 / 1e6);
-    }
-    let (hours, minutes) = ((seconds / 3600.0) as i64, (seconds / 60.0) as i64 % 60);
-    let rest = seconds - (hours * 3600 + minutes * 60) as f64;
-    match (hours, minutes) {
-        (0, 0) => format!("{rest}s"),
-        (0, minutes) => format!("{minutes}m{rest}s"),
-        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
-    }
+    let digits = unit.ilog10() as usize;
+    let fraction = format!("{rest:0digits$}");
+    format!("{whole}.{}", fraction.trim_end_matches('0'))
 }
 
 /// RFC 3339 in UTC, whole seconds.
@@ -87,5 +134,16 @@ mod tests {
         assert_eq!(duration(90_000_000_000), "1m30s");
         assert_eq!(duration(500_000_000), "500ms");
         assert_eq!(duration(3_600_000_000_000), "1h0m0s");
+        assert_eq!(duration(1_500_000_000), "1.5s");
+        assert_eq!(duration(1_000_000), "1ms");
+        assert_eq!(duration(1_500), "1.5µs");
+        assert_eq!(duration(7), "7ns");
+        assert_eq!(duration(61_001_000_000), "1m1.001s");
+    }
+
+    #[test]
+    fn words_are_quoted_as_go_does() {
+        assert_eq!(quoted_list(&["a'b".into(), "c\"d\\".into()]), r#"["a'b" "c\"d\\"]"#);
+        assert_eq!(quoted("\u{7}\t\u{1b}[0m\u{200b}é"), r#""\a\t\x1b[0m\u200bé""#);
     }
 }

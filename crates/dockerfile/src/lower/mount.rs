@@ -21,7 +21,7 @@ impl Lowerer<'_> {
         instruction: &Instruction,
     ) -> Result<Option<Mount>, SyntaxError> {
         let directory = workdir_of(builder);
-        let absolute = |target: &str| super::workdir(&directory, target);
+        let absolute = |target: &str| super::absolute(&directory, target);
         let written = spec.target.as_deref();
         let (uid, gid) = (spec.uid.unwrap_or(0), spec.gid.unwrap_or(0));
         let mount = match spec.kind.as_str() {

@@ -7,6 +7,7 @@ use crate::diagnostic::SyntaxError;
 use crate::instruction::{Instruction, Run, parse_device, parse_mount};
 use crate::lower::args::PROXIES;
 use crate::lower::stage::Builder;
+use crate::lower::workdir::with_slashes;
 use crate::lower::{Env, Lowerer, history};
 
 impl Lowerer<'_> {
@@ -55,12 +56,12 @@ impl Lowerer<'_> {
         let security = self.security(run)?;
         let exec = ExecOp {
             argv,
-            env: builder.env(),
+            env: builder.env.clone(),
             workdir: workdir_of(builder),
             user: builder.config.config.user.clone(),
             network,
             security,
-            hostname: self.request.hostname.clone(),
+            hostname: self.hostname(),
             extra_hosts: self.request.extra_hosts.clone(),
             mounts,
             platform: builder.platform.clone(),
@@ -140,6 +141,12 @@ impl Lowerer<'_> {
         }
     }
 
+    /// As the built-in argument says it, else the request's.
+    fn hostname(&self) -> String {
+        let given = self.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
+        given.unwrap_or(&self.request.hostname).clone()
+    }
+
     fn proxies(&self) -> Env {
         let given = |name: &&str| Some((name.to_string(), self.request.build_args.get(*name)?.clone()));
         PROXIES.iter().filter_map(given).collect()
@@ -149,6 +156,7 @@ impl Lowerer<'_> {
 /// The shell of the shell form.
 pub(super) fn shell_of(builder: &Builder) -> Vec<String> {
     match builder.config.config.shell.as_slice() {
+        [] if builder.config.os == "windows" => vec!["cmd".into(), "/S".into(), "/C".into()],
         [] => vec!["/bin/sh".into(), "-c".into()],
         shell => shell.to_vec(),
     }
@@ -157,7 +165,7 @@ pub(super) fn shell_of(builder: &Builder) -> Vec<String> {
 pub(super) fn workdir_of(builder: &Builder) -> String {
     match builder.config.config.working_dir.as_str() {
         "" => "/".into(),
-        directory => directory.to_owned(),
+        directory => with_slashes(&builder.platform.os, directory),
     }
 }
 
@@ -176,18 +184,11 @@ fn with_documents(text: &str, heredocs: &[Heredoc]) -> String {
 
 /// The declared arguments stand before the command: their number, then each with its value.
 fn with_args(builder: &Builder, words: &[String]) -> String {
-    let env = builder.config_env();
     let mut shown: Env = Env::new();
     for (name, value) in &builder.args {
-        let overridden = env
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.clone());
-        super::set(
-            &mut shown,
-            name,
-            &overridden.or_else(|| value.clone()).unwrap_or_default(),
-        );
+        let seen = builder.env.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let value = seen.or(value.as_ref()).cloned().unwrap_or_default();
+        super::set(&mut shown, name, &value);
     }
     let mut all = Vec::new();
     if !shown.is_empty() {

@@ -13,7 +13,7 @@ use crate::instruction::{Instruction, Kind, parse_onbuild};
 use crate::lint::{Place, Rule, check_from_args, check_from_platform};
 use crate::lower::args::GlobalArgs;
 use crate::lower::outline::StageOutline;
-use crate::lower::{Env, Lowerer, architecture, history, set};
+use crate::lower::{Env, Lowerer, architecture, history, set, workdir};
 use crate::plan::{NamedContext, Need, NoCache};
 use crate::stage::Stage;
 use crate::suggestion::{nearest, suggested};
@@ -26,6 +26,8 @@ pub(super) struct Lowered {
     pub(super) platform: Platform,
     /// The arguments that stages built on it inherit.
     args: Vec<(String, Option<String>)>,
+    /// The variables that its last step saw.
+    env: Env,
     /// Whether a WORKDIR of this file set the working directory.
     pub(super) workdir_set: bool,
 }
@@ -40,6 +42,8 @@ pub(super) struct Builder {
     pub(super) config: ImageConfig,
     /// Declared arguments with their values, in order; None is unset.
     pub(super) args: Vec<(String, Option<String>)>,
+    /// What words are expanded with and steps see: ARG and ENV, the later one of a name.
+    pub(super) env: Env,
     pub(super) globals: GlobalArgs,
     pub(super) steps: (usize, usize),
     pub(super) ignore_cache: bool,
@@ -121,6 +125,11 @@ impl Lowerer<'_> {
             None => target.clone(),
             Some(written) => self.stage_platform(number, written, &globals, &mut outline)?,
         };
+        if let Some(name) = &stage.from.name
+            && self.context(name, &platform).is_some()
+        {
+            return self.replaced_stage(name, number, target, platform);
+        }
         if let Some(earlier) = self.earlier_stage(&base, number) {
             outline.take_from(earlier);
         }
@@ -151,6 +160,13 @@ impl Lowerer<'_> {
                 .filter(|instruction| makes_vertex(&instruction.kind))
                 .count()
             + triggers.len();
+        let mut env = parent.as_ref().map(|parent| parent.env.clone()).unwrap_or_default();
+        for (name, value) in variables(&config) {
+            set(&mut env, &name, &value);
+        }
+        if !config.config.working_dir.is_empty() {
+            config.config.working_dir = workdir(&config.os, "", &config.config.working_dir)?;
+        }
         let mut builder = Builder {
             number,
             target_platform: target.clone(),
@@ -158,6 +174,7 @@ impl Lowerer<'_> {
             vertex,
             config,
             args: parent.as_ref().map(|parent| parent.args.clone()).unwrap_or_default(),
+            env,
             globals,
             steps: (1, count),
             ignore_cache,
@@ -190,7 +207,30 @@ impl Lowerer<'_> {
             config: builder.config,
             platform: builder.platform,
             args: builder.args,
+            env: builder.env,
             workdir_set: builder.workdir_set,
+        }))
+    }
+
+    /// A stage whose name is that of a named context is the context, whatever its instructions say.
+    fn replaced_stage(
+        &mut self,
+        name: &str,
+        number: usize,
+        target: &Platform,
+        platform: Platform,
+    ) -> Result<Option<Lowered>, SyntaxError> {
+        let Some((vertex, config, _, platform)) = self.base(name, number, target, platform)? else {
+            return Ok(None);
+        };
+        let env = variables(&config);
+        Ok(Some(Lowered {
+            vertex,
+            config,
+            platform,
+            args: Vec::new(),
+            env,
+            workdir_set: false,
         }))
     }
 
@@ -319,6 +359,7 @@ impl Lowerer<'_> {
                     stage.lines,
                     &stage.original,
                 ),
+                NamedContext::Scratch => Ok(Some((self.scratch(), empty_config(&platform), false, platform))),
                 NamedContext::Local { .. } | NamedContext::Http(_) | NamedContext::Git(_) => {
                     // Files alone: an image without a configuration.
                     let vertex = self.context_root(base, &context, &platform)?;
@@ -333,15 +374,7 @@ impl Lowerer<'_> {
             }));
         }
         if base == "scratch" {
-            let vertex = self.graph.add(
-                Op::Scratch,
-                vec![],
-                VertexMeta {
-                    name: "FROM scratch".into(),
-                    ..VertexMeta::default()
-                },
-            );
-            return Ok(Some((vertex, empty_config(&platform), false, platform)));
+            return Ok(Some((self.scratch(), empty_config(&platform), false, platform)));
         }
         let reference = base_reference(base)?;
         self.check_base(&reference, &platform, stage.place());
@@ -369,6 +402,7 @@ impl Lowerer<'_> {
                 origin: origin.clone(),
                 lines,
                 text: text.to_owned(),
+                meant: nearest(&reference.familiar_name(), self.dockerfile.stage_names()).map(str::to_owned),
             };
             if !self.needs.contains(&need) {
                 self.needs.push(need);
@@ -397,6 +431,10 @@ impl Lowerer<'_> {
 
     /// The named context of a name: for the platform alone, or for all.
     pub(super) fn context(&self, name: &str, platform: &Platform) -> Option<&NamedContext> {
+        // These two names are the language's own.
+        if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
+            return None;
+        }
         let contexts = &self.request.contexts;
         let find = |name: &str| {
             contexts
@@ -425,14 +463,7 @@ impl Lowerer<'_> {
         platform: &Platform,
     ) -> Result<VertexId, SyntaxError> {
         let files = self.files_of_context(name, context, platform)?;
-        let scratch = self.graph.add(
-            Op::Scratch,
-            vec![],
-            VertexMeta {
-                name: "FROM scratch".into(),
-                ..VertexMeta::default()
-            },
-        );
+        let scratch = self.scratch();
         let action = kiln_graph::FileAction::Copy(kiln_graph::CopyAction {
             written: name.to_owned(),
             ..kiln_graph::CopyAction::contents(1, "")
@@ -456,6 +487,7 @@ impl Lowerer<'_> {
         platform: &Platform,
     ) -> Result<VertexId, SyntaxError> {
         match context {
+            NamedContext::Scratch => Ok(self.scratch()),
             NamedContext::Local { ignore } => Ok(self.local(name, ignore.clone())),
             NamedContext::Http(url) => Ok(self.http(url, None)),
             NamedContext::Git(git) => {
@@ -510,13 +542,7 @@ impl Lowerer<'_> {
         let all = self.dockerfile.stages.len();
         if let Some(stage) = self.dockerfile.stage(name, all) {
             if stage >= builder.number {
-                let what = if stage == builder.number {
-                    "its own stage"
-                } else {
-                    "a later stage"
-                };
-                let error = SyntaxError::new(format!("invalid from flag value {name}: it names {what}"));
-                return Err(error.hint("a stage can copy from the stages before it"));
+                return Err(self.not_before(name, stage, builder.number));
             }
             builder.outline.take_from(stage);
             let target = builder.target_platform.clone();
@@ -525,15 +551,8 @@ impl Lowerer<'_> {
                 .map_or(FileOrigin::Pending, |lowered| FileOrigin::Vertex(lowered.vertex)));
         }
         if name.parse::<usize>().is_ok() {
-            let error = SyntaxError::new(format!(
-                "invalid from flag value {name}: there is no stage of this number"
-            ));
+            let error = SyntaxError::new(format!("invalid stage index {name}"));
             return Err(error.hint(format!("this Dockerfile has stages 0 to {}", all - 1)));
-        }
-        if let Some(meant) = nearest(name, self.dockerfile.stage_names()) {
-            let names: Vec<String> = self.dockerfile.stage_names().map(|name| format!("`{name}`")).collect();
-            let error = SyntaxError::new(format!("stage {name:?} could not be found (did you mean {meant}?)"));
-            return Err(error.hint(format!("the stages of this Dockerfile are: {}", names.join(", "))));
         }
         let reference = Reference::parse_normalized(name)
             .map_err(|error| SyntaxError::new(format!("invalid from flag value {name}: {error}")))?;
@@ -545,6 +564,23 @@ impl Lowerer<'_> {
             text,
         )?;
         Ok(image.map_or(FileOrigin::Pending, |(vertex, ..)| FileOrigin::Vertex(vertex)))
+    }
+
+    /// Files are wanted of a stage that does not stand before the one that wants them.
+    fn not_before(&self, name: &str, stage: usize, wanting: usize) -> SyntaxError {
+        let shown = |number: usize| {
+            let name = self.dockerfile.stages[number].from.name.clone();
+            name.unwrap_or_else(|| format!("stage-{number}"))
+        };
+        let error = if stage == wanting {
+            SyntaxError::new(format!("circular dependency detected on stage: {}", shown(stage)))
+        } else {
+            SyntaxError::new(format!(
+                "cannot copy from stage {name:?}, it needs to be defined before current stage {:?}",
+                shown(wanting)
+            ))
+        };
+        error.hint("a stage can copy from the stages before it")
     }
 
     pub(super) fn source_lines(&self, lines: Lines) -> SourceLines {
@@ -607,40 +643,15 @@ impl Lowerer<'_> {
 }
 
 impl Builder {
-    /// The variables that words are expanded with: ENV, and what ARG declared before.
-    pub(super) fn env(&self) -> Env {
-        let mut env = Env::new();
-        for (name, value) in &self.args {
-            if let Some(value) = value {
-                set(&mut env, name, value);
-            }
-        }
-        // ENV always wins over ARG.
-        for (name, value) in self.config_env() {
-            set(&mut env, &name, &value);
-        }
-        env
-    }
-
-    pub(super) fn config_env(&self) -> Env {
-        let split = |variable: &String| {
-            variable
-                .split_once('=')
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        };
-        self.config.config.env.iter().filter_map(split).collect()
-    }
-
     pub(super) fn expanded(&self, expander: Expander, text: &str) -> Result<Expanded, SyntaxError> {
-        let env = self.env();
         let expanded = expander
-            .expand(text, env.as_slice())
+            .expand(text, self.env.as_slice())
             .map_err(|error| SyntaxError::new(error.to_string()))?;
-        self.note_undefined(&expanded, &env);
+        self.note_undefined(&expanded);
         Ok(expanded)
     }
 
-    fn note_undefined(&self, expanded: &Expanded, env: &Env) {
+    fn note_undefined(&self, expanded: &Expanded) {
         let declared = |name: &String| self.args.iter().any(|(known, _)| known == name);
         let unknown = expanded
             .unmatched
@@ -648,15 +659,24 @@ impl Builder {
             .filter(|name| !declared(name) && !NEVER_UNDEFINED.contains(&name.as_str()));
         for name in unknown {
             let globals = self.globals.names();
-            let known = globals.iter().chain(env.iter().map(|(known, _)| known));
+            let known = globals.iter().chain(self.env.iter().map(|(known, _)| known));
             let meant = suggested(name, known.map(String::as_str)).map(str::to_owned);
             self.undefined.borrow_mut().push((name.clone(), meant));
         }
     }
 }
 
-/// Arguments for scanners, which need no value.
-const NEVER_UNDEFINED: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+/// The variables of a configuration.
+pub(super) fn variables(config: &ImageConfig) -> Env {
+    let split = |variable: &String| {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    config.config.env.iter().map(split).collect()
+}
+
+/// Arguments for scanners, which need no value and are no variables of steps.
+pub(super) const NEVER_UNDEFINED: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 fn base_reference(base: &str) -> Result<Reference, SyntaxError> {
     let parsed = Reference::parse_normalized(base);

@@ -345,14 +345,20 @@ fn outline(lowered: &Lowered) -> Value {
     json!({
         "name": outline.name,
         "description": outline.description,
-        "args": args,
-        "secrets": secrets(&outline.secrets),
-        "ssh": secrets(&outline.ssh),
+        "args": by_line_and_name(args),
+        "secrets": by_line_and_name(secrets(&outline.secrets)),
+        "ssh": by_line_and_name(secrets(&outline.ssh)),
     })
 }
 
+/// The peers give what stands on the same line in an order that changes from run to run.
+fn by_line_and_name(mut list: Vec<Value>) -> Vec<Value> {
+    list.sort_by_key(|one| (one["line"].as_u64(), text(one, "name")));
+    list
+}
+
 fn outline_of(expected: &Value) -> Value {
-    let list = |name: &str| expected[name].as_array().cloned().unwrap_or_default();
+    let list = |name: &str| by_line_and_name(expected[name].as_array().cloned().unwrap_or_default());
     json!({
         "name": text(expected, "name"),
         "description": text(expected, "description"),
@@ -363,7 +369,7 @@ fn outline_of(expected: &Value) -> Value {
 }
 
 /// A value without members that are null or empty, which the peers write or leave out as it comes.
-fn without_nothing(value: &Value) -> Value {
+pub(super) fn without_nothing(value: &Value) -> Value {
     match value {
         Value::Object(members) => members
             .iter()

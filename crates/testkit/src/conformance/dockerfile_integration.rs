@@ -7,6 +7,8 @@
 mod assertion;
 mod case;
 mod flags;
+mod golden;
+mod layout;
 mod session;
 mod tree;
 
@@ -15,6 +17,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+pub(super) use golden::drive as drive_golden;
 
 use super::CorpusResult;
 use crate::base_image::BaseImages;

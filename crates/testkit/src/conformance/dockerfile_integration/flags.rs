@@ -1,9 +1,14 @@
 //! The frontend options of a case, said in flags of `kiln build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::case::{Build, CacheExport, Output};
+use regex::Regex;
+
+use super::case::{Build, CacheExport, Expectation, Output, SECRETS};
+
+/// The variable of the environment that holds the value of secrets.
+pub(super) const SECRET_VARIABLE: &str = "KILN_TEST_SECRET";
 
 /// A value of `--output` or `--cache-to`: `type=…,key=value`, fields with commas or quotes in quotes.
 pub(super) fn fields(kind: &str, attributes: &BTreeMap<String, String>, more: &[(&str, &str)]) -> String {
@@ -57,7 +62,8 @@ pub(super) fn of_build(build: &Build, directory: &dyn Fn(&str) -> String) -> Res
                 };
                 flag("--attest", format!("type={rest}{more}"));
             }
-            // The peer's command line sets these through build arguments of the same meaning.
+            // The peer's command line sets these through build arguments of the same meaning, which win.
+            "hostname" if build.opts.contains_key("build-arg:BUILDKIT_SANDBOX_HOSTNAME") => {}
             "hostname" => flag("--build-arg", format!("BUILDKIT_SANDBOX_HOSTNAME={value}")),
             "multi-platform" => flag("--build-arg", format!("BUILDKIT_MULTI_PLATFORM={value}")),
             "source" | "cmdline" => flag("--build-arg", format!("BUILDKIT_SYNTAX={value}")),
@@ -65,6 +71,11 @@ pub(super) fn of_build(build: &Build, directory: &dyn Fn(&str) -> String) -> Res
                 .split(',')
                 .for_each(|cache| flag("--cache-from", format!("type=registry,ref={cache}"))),
             _ => return Err(format!("the driver has no flag for the option `{option}`")),
+        }
+    }
+    if build.session.iter().any(|kind| kind == SECRETS) && build.expect == Expectation::Success {
+        for id in secret_ids(build) {
+            flag("--secret", format!("id={id},env={SECRET_VARIABLE}"));
         }
     }
     for entitlement in &build.entitlements {
@@ -82,6 +93,20 @@ pub(super) fn of_build(build: &Build, directory: &dyn Fn(&str) -> String) -> Res
     // A switch carries no separate value.
     flags.retain(|one| !one.is_empty());
     Ok(flags)
+}
+
+/// The secrets that the build's files mount, each once.
+fn secret_ids(build: &Build) -> BTreeSet<String> {
+    let files = build.mounts.values().flat_map(|mount| &mount.files);
+    let texts = files.filter_map(|file| file.text.as_deref());
+    let Ok(mounted) = Regex::new(r"type=secret\S*?,id=([\w.-]+)|--mount=id=([\w.-]+),type=secret") else {
+        return BTreeSet::new();
+    };
+    texts
+        .flat_map(|text| mounted.captures_iter(text))
+        .filter_map(|found| found.get(1).or(found.get(2)))
+        .map(|id| id.as_str().to_owned())
+        .collect()
 }
 
 /// The flag value for an output that is written to `place`.

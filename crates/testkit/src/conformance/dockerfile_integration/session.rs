@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::World;
-use super::case::{Build, Case, Expectation, Mount, Route, Step};
+use super::case::{Build, Case, Expectation, Mount, Route, SECRET, Step};
 use super::{assertion, flags, in_full, tree};
 use crate::fixture::Fixture;
 use crate::http::Response;
@@ -25,26 +25,54 @@ pub(super) struct Session<'a> {
     /// The talk of each failed build.
     pub(super) errors: BTreeMap<u64, String>,
     pub(super) outputs: BTreeMap<String, PathBuf>,
+    /// Builds whose image is wanted, with the layout that it is in once it is built; nothing is asserted then.
+    pub(super) layouts: BTreeMap<u64, PathBuf>,
+    compares: bool,
 }
 
 impl<'a> Session<'a> {
     /// Runs a case; the error says at which step what was different.
     pub(super) fn run(case: &Case, world: &'a World) -> Result<(), String> {
+        Session::start(world)?.steps(case)
+    }
+
+    /// Runs a case for the images of its builds, whatever the case asserts. The error is that of the build at which it
+    /// ended; what was built before is in the session.
+    pub(super) fn images(
+        case: &Case,
+        world: &'a World,
+        state: Option<PathBuf>,
+    ) -> Result<(Session<'a>, Result<(), String>), String> {
+        let mut session = Session::start(world)?;
+        if let Some(state) = state {
+            session.fixture.set_state(state);
+        }
+        session.compares = true;
+        let outcome = session.steps(case);
+        Ok((session, outcome))
+    }
+
+    fn start(world: &'a World) -> Result<Session<'a>, String> {
         let mut fixture = Fixture::new().map_err(|error| in_full(&error))?;
         fixture
             .mirror("docker.io", &world.base.address())
             .map_err(|error| in_full(&error))?;
         fixture.set_state(world.shared.state());
-        let mut session = Session {
+        fixture.set_env(flags::SECRET_VARIABLE, SECRET);
+        Ok(Session {
             world,
             fixture,
             servers: BTreeMap::new(),
             errors: BTreeMap::new(),
             outputs: BTreeMap::new(),
-        };
+            layouts: BTreeMap::new(),
+            compares: false,
+        })
+    }
+
+    fn steps(&mut self, case: &Case) -> Result<(), String> {
         for (position, step) in case.steps.iter().enumerate() {
-            session
-                .step(step)
+            self.step(step)
                 .map_err(|detail| format!("step {}: {detail}", position + 1))?;
         }
         Ok(())
@@ -53,6 +81,7 @@ impl<'a> Session<'a> {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Build(build) => self.build(build),
+            Step::Assert(_) if self.compares => Ok(()),
             Step::Assert(assertion) => assertion::check(assertion, self),
             Step::HttpServer { id, routes } => self.serve(id, routes),
             Step::PruneCache {} => {
@@ -142,7 +171,14 @@ impl<'a> Session<'a> {
             arguments.extend(["--output".to_owned(), self.fill_in(&flags::of_output(output, &place))]);
             places.push((id, place));
         }
-        if build.outputs.is_empty() {
+        if self.compares {
+            let layout = self.fixture.directory().join(format!("layout-{}", build.id));
+            arguments.extend([
+                "--output".to_owned(),
+                format!("type=oci,tar=false,dest={}", layout.display()),
+            ]);
+            self.layouts.insert(build.id, layout);
+        } else if build.outputs.is_empty() {
             arguments.extend(["--output".to_owned(), "type=cacheonly".to_owned()]);
         }
         arguments.push(context);
@@ -189,6 +225,11 @@ impl<'a> Session<'a> {
         }
         let directory = self.mount_directory(build, name);
         tree::write(&directory, &mount.files, &|text| self.fill_in(text)).map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// Where a link of an output points, if it is one.
+    pub(super) fn link(&self, output: &str, path: &str) -> Result<Option<String>, String> {
+        Ok(self.stat(output, path, false)?.and_then(|found| found.link))
     }
 
     /// The bytes of a file of an output, which is a directory or a tar archive.
