@@ -82,7 +82,7 @@ fn layers(request: &BuildRequest, machine: &Machine) -> Layers {
         client: machine.client.clone(),
         events: machine.events.clone(),
         ownership: machine.ownership(),
-        epoch: request.epoch,
+        epoch: request.written_epoch(),
         compression: request.compression,
     })
 }

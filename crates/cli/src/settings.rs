@@ -100,6 +100,7 @@ pub fn build_request(
         outputs: written.outputs,
         pull: args.pull,
         epoch: None,
+        exporter_epoch: written.epoch,
         compression: written.compression,
         family: written.family,
         annotations: annotations(

@@ -26,6 +26,7 @@ use crate::outline::Outline;
 use crate::plan::{Need, PlanRequest, Resolved};
 use crate::stage::Dockerfile;
 
+pub use history::timestamp;
 pub use workdir::{is_absolute, workdir};
 
 /// A graph with the images that come of it.

@@ -23,7 +23,7 @@ const PLATFORMS: &[(&str, &str)] = &[
 ];
 
 /// Changing what the images hold means changing this, so that images made earlier are not found.
-const LAYOUT: &str = "base-images-1";
+const LAYOUT: &str = "base-images-3";
 
 /// Which distribution a root looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,7 +284,7 @@ nobody:x:65534:
 const ADDUSER: &str = r#"#!/bin/sh
 # adduser [-D] [-S] [-H] [-h HOME] [-s SHELL] [-g GECOS] [-G GROUP] [-u UID] [-k SKEL] USER [GROUP]
 set -e
-home= shell=/bin/sh gecos= group= uid= make_home=1 system=
+home= shell=/bin/sh gecos="Linux User,,," group= uid= make_home=1 system=
 while getopts DSHh:s:g:G:u:k: option; do
     case $option in
         D|k) ;;
@@ -316,7 +316,6 @@ gid=$(grep "^$group:" /etc/group | cut -d: -f3)
 [ -n "$gid" ] || { echo "adduser: unknown group $group" >&2; exit 1; }
 [ -n "$home" ] || home=/home/$user
 echo "$user:x:$uid:$gid:$gecos:$home:$shell" >> /etc/passwd
-[ ! -e /etc/shadow ] || echo "$user:!:0:0:99999:7:::" >> /etc/shadow
 if [ -n "$make_home" ]; then
     mkdir -p "$home"
     chown "$uid:$gid" "$home"

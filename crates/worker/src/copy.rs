@@ -265,7 +265,9 @@ impl<'a> Copying<'a> {
         for entry in &taken {
             let (from, to) = (below(directory, &entry.relative), below(target, &entry.relative));
             match links.get(&file_at(&from, &entry.entry)) {
-                Some(first) if *first != entry.relative => self.put_link(&entry.entry, &below(target, first), to, destination)?,
+                Some(first) if *first != entry.relative => {
+                    self.put_link(&entry.entry, &below(target, first), to, destination)?
+                }
                 _ => self.put(&from, &entry.entry, to, !entry.on_the_way, destination)?,
             }
         }

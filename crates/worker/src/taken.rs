@@ -143,7 +143,11 @@ impl Filter {
             .exclude
             .as_ref()
             .is_some_and(|exclude| exclude.matches_or_parent_matches(directory) && !exclude.has_exceptions());
-        !excluded && self.include.as_ref().is_none_or(|include| include.may_match_below(directory))
+        !excluded
+            && self
+                .include
+                .as_ref()
+                .is_none_or(|include| include.may_match_below(directory))
     }
 }
 

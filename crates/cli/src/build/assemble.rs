@@ -69,6 +69,9 @@ async fn image(
         .await
         .map_err(|source| BuildError::Worker(Box::new(source)))?;
     let mut config = target.config.clone();
+    if let Some(Some(time)) = request.exporter_epoch {
+        config.created = Some(kiln_dockerfile::lower::timestamp(time));
+    }
     config.rootfs.diff_ids = packed.iter().map(|layer| layer.diff_id.clone()).collect();
     let made = config.history.iter().filter(|line| !line.empty_layer).count();
     // Some tools write no history at all; then there is nothing to compare.

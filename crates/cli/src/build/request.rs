@@ -26,6 +26,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// `SOURCE_DATE_EPOCH`, if it is given: later times in layers are clamped to it.
     pub epoch: Option<i64>,
+    /// `source-date-epoch` of an exporter: in the place of `epoch` for what is written; no time is a time too.
+    pub exporter_epoch: Option<Option<i64>>,
     /// How layers are compressed.
     pub compression: CompressionSetting,
     /// Media types of the image.
@@ -141,6 +143,13 @@ pub enum Output {
     },
     /// Nothing but the cache.
     CacheOnly,
+}
+
+impl BuildRequest {
+    /// The time to which later ones are clamped in what is written.
+    pub fn written_epoch(&self) -> Option<i64> {
+        self.exporter_epoch.unwrap_or(self.epoch)
+    }
 }
 
 impl Output {

@@ -18,6 +18,8 @@ pub struct Outputs {
     pub compression: CompressionSetting,
     pub family: Family,
     pub annotations: Annotations,
+    /// `source-date-epoch`, if an output has it; empty is no time.
+    pub epoch: Option<Option<i64>>,
 }
 
 /// Reads all outputs.
@@ -27,6 +29,7 @@ pub fn parse(args: &BuildArgs, tags: &[Reference]) -> Result<Outputs, CommandErr
         compression: CompressionSetting::default(),
         family: Family::Oci,
         annotations: Annotations::default(),
+        epoch: None,
     };
     for text in &args.output {
         let output = one(text, tags, &mut all)?;
@@ -129,6 +132,15 @@ fn attribute(
                 .parse()
                 .map_err(|_| invalid("`compression-level` is a number"))?;
             all.compression.level = Some(level);
+        }
+        "source-date-epoch" => {
+            let time = value
+                .as_deref()
+                .filter(|time| !time.is_empty())
+                .map(str::parse)
+                .transpose();
+            let invalid = |_| invalid("`source-date-epoch` is a number of seconds, or empty for no time");
+            all.epoch = Some(time.map_err(invalid)?);
         }
         // Later times are clamped whenever a time is given.
         "rewrite-timestamp" => {

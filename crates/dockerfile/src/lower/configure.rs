@@ -11,8 +11,8 @@ use crate::instruction::{CommandLine, HealthCheck, Instruction, Kind};
 use crate::lint::{Place, Rule, check_port, check_secret};
 use crate::lower::outline::declared;
 use crate::lower::run::shell_of;
-use crate::lower::workdir::{is_absolute, with_slashes, workdir};
 use crate::lower::stage::{Builder, NEVER_UNDEFINED, variables};
+use crate::lower::workdir::{is_absolute, with_slashes, workdir};
 use crate::lower::{Lowerer, history, set};
 use crate::ports::parse_port;
 
@@ -279,10 +279,12 @@ impl Lowerer<'_> {
         let action = FileAction::MakeDirectory {
             path: directory.clone(),
             mode: 0o755,
-            owner: Some(&builder.config.config.user).filter(|user| !user.is_empty()).map(|user| Owner {
-                text: user.clone(),
-                lenient: true,
-            }),
+            owner: Some(&builder.config.config.user)
+                .filter(|user| !user.is_empty())
+                .map(|user| Owner {
+                    text: user.clone(),
+                    lenient: true,
+                }),
         };
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
         let inputs = vec![builder.vertex.clone()];

@@ -51,11 +51,7 @@ impl Lowerer<'_> {
         }
         // A mode that is set needs the copy to know what is below, as with the peers: the layer is no link then.
         let link = copy.link && chmod.is_none();
-        let base = if link {
-            self.scratch()
-        } else {
-            builder.vertex.clone()
-        };
+        let base = if link { self.scratch() } else { builder.vertex.clone() };
         let mut inputs = vec![base];
         let mut actions = Vec::new();
         let owner = chown.clone().map(|text| Owner { text, lenient: false });

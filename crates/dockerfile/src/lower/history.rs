@@ -93,7 +93,7 @@ fn decimal(value: u64, unit: u64) -> String {
 }
 
 /// RFC 3339 in UTC, whole seconds.
-pub(super) fn timestamp(time: i64) -> String {
+pub fn timestamp(time: i64) -> String {
     let (days, second) = (time.div_euclid(86_400), time.rem_euclid(86_400));
     // Days since 0000-03-01, in eras of 400 years.
     let shifted = days + 719_468;

@@ -186,7 +186,11 @@ fn with_documents(text: &str, heredocs: &[Heredoc]) -> String {
 fn with_args(builder: &Builder, words: &[String]) -> String {
     let mut shown: Env = Env::new();
     for (name, value) in &builder.args {
-        let seen = builder.env.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let seen = builder
+            .env
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value);
         let value = seen.or(value.as_ref()).cloned().unwrap_or_default();
         super::set(&mut shown, name, &value);
     }

@@ -422,9 +422,7 @@ impl Lowerer<'_> {
         if config.architecture.is_empty() {
             (config.architecture, config.os) = (platform.architecture.clone(), platform.os.clone());
         }
-        if config.config.env.iter().all(|variable| !variable.starts_with("PATH=")) && config.config.env.is_empty() {
-            config.config.env.push(format!("PATH={DEFAULT_PATH}"));
-        }
+        add_path(&mut config);
         // A base of an older variant of the processor does not change what is built for.
         Ok(Some((vertex, config, true, platform.clone())))
     }
@@ -695,7 +693,19 @@ fn empty_config(platform: &Platform) -> ImageConfig {
         variant: Some(platform.variant.clone()).filter(|variant| !variant.is_empty()),
         ..ImageConfig::default()
     };
-    config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    add_path(&mut config);
     config.config.working_dir = "/".into();
     config
+}
+
+/// There is always a PATH, but on Windows, which knows where its programs are.
+fn add_path(config: &mut ImageConfig) {
+    let known = config
+        .config
+        .env
+        .iter()
+        .any(|variable| variable.split('=').next() == Some("PATH"));
+    if !known && config.os != "windows" {
+        config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    }
 }

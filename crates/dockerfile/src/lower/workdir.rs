@@ -51,9 +51,7 @@ fn on_the_drive(system: &str, path: &str) -> Result<String, SyntaxError> {
     match slashed.split_once(':') {
         None => Ok(slashed),
         Some((drive, rest)) if drive.eq_ignore_ascii_case("c") => Ok(rest.to_owned()),
-        Some(_) => Err(SyntaxError::new(
-            "The specified path is not on the system drive (C:)",
-        )),
+        Some(_) => Err(SyntaxError::new("The specified path is not on the system drive (C:)")),
     }
 }
 

@@ -54,7 +54,11 @@ pub(super) fn check(assertion: &Assertion, session: &Session<'_>) -> Result<(), 
 fn file_content(kind: &str, assertion: &Assertion, session: &Session<'_>) -> Result<(), String> {
     let path = path(assertion)?;
     let content = session.read(output(assertion)?, path)?;
-    let dangling = || session.link(output(assertion)?, path).map(|link| link.map(String::into_bytes));
+    let dangling = || {
+        session
+            .link(output(assertion)?, path)
+            .map(|link| link.map(String::into_bytes))
+    };
     let content = content.map_or_else(dangling, |content| Ok(Some(content)))?;
     let mut content = content.ok_or_else(|| format!("{path} does not exist"))?;
     let text = assertion.text.as_deref().map(|text| session.fill_in(text));

@@ -28,8 +28,13 @@ pub(super) fn fields(kind: &str, attributes: &BTreeMap<String, String>, more: &[
     quoted.join(",")
 }
 
-/// The flags of a build, but for its outputs, context and Dockerfile. `directory` gives the directory of a mount.
-pub(super) fn of_build(build: &Build, directory: &dyn Fn(&str) -> String) -> Result<Vec<String>, String> {
+/// The flags of a build, but for its outputs, context and Dockerfile. `attests`: whether with those about attestations;
+/// `directory` gives the directory of a mount.
+pub(super) fn of_build(
+    build: &Build,
+    attests: bool,
+    directory: &dyn Fn(&str) -> String,
+) -> Result<Vec<String>, String> {
     let mut flags = Vec::new();
     let mut flag = |name: &str, value: String| flags.extend([name.to_owned(), value]);
     for (option, value) in &build.opts {
@@ -54,6 +59,7 @@ pub(super) fn of_build(build: &Build, directory: &dyn Fn(&str) -> String) -> Res
             "force-network-mode" => flag("--network", value.clone()),
             "image-resolve-mode" if value == "pull" => flag("--pull=true", String::new()),
             "image-resolve-mode" => {}
+            "attest" if !attests => {}
             "attest" => {
                 let more = if value.is_empty() {
                     String::new()
