@@ -12,7 +12,6 @@ mod command_error;
 mod commands;
 mod diagnostic;
 mod environment;
-mod fields;
 mod machine;
 mod output;
 mod render;

@@ -7,11 +7,16 @@ pub mod meta;
 mod outputs;
 pub mod secrets;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_dockerfile::plan::{NamedContext, NoCache, PlanRequest};
+use kiln_flags::FlagError;
+use kiln_flags::context::LayoutReference;
+use kiln_flags::entitlement::Entitlement;
+use kiln_flags::host::{GATEWAY, Host};
+use kiln_flags::limit::Limit;
 use kiln_graph::NetworkMode;
 use kiln_oci::{Platform, Reference, ReferenceError};
 use kiln_worker::exec::ExecSettings;
@@ -54,13 +59,9 @@ pub fn build_request(
         directories.insert("context".to_owned(), directory.clone());
     }
     let contexts = contexts(&args.build_context, &mut directories)?;
-    let allow: BTreeSet<&str> = args.allow.iter().map(String::as_str).collect();
-    for entitlement in &allow {
-        if !["network.host", "security.insecure"].contains(entitlement) {
-            return Err(CommandError::user(format!("unknown entitlement `{entitlement}`"))
-                .hint("there are network.host and security.insecure"));
-        }
-    }
+    let allowed = kiln_flags::entitlement::allowed(&args.allow)
+        .map_err(|error| invalid("--allow", &error).hint("there are network.host and security.insecure"))?;
+    let allows = |entitlement: &Entitlement| allowed.entitlements.contains(entitlement);
     let written = outputs::parse(args, &tags)?;
     let plan = PlanRequest {
         platforms,
@@ -72,24 +73,20 @@ pub fn build_request(
         labels: pairs(&[metadata.labels, args.label.clone()].concat(), "--label", environment)?,
         no_cache: no_cache(args),
         network: network(&args.network)?,
-        extra_hosts: args
-            .add_host
-            .iter()
-            .map(|host| add_host(host))
-            .collect::<Result<_, _>>()?,
+        extra_hosts: extra_hosts(&args.add_host)?,
         hostname: String::new(),
-        shm_size: args.shm_size.as_deref().map(size).transpose()?,
-        ulimits: args
-            .ulimit
-            .iter()
-            .map(|limit| ulimit(limit))
-            .collect::<Result<_, _>>()?,
+        shm_size: args
+            .shm_size
+            .as_deref()
+            .map(|text| size("--shm-size", text))
+            .transpose()?,
+        ulimits: ulimits(&args.ulimit)?,
         cgroup_parent: None,
         time: 0,
         ignore: files.ignore.clone(),
         file: files.dockerfile_path.clone(),
-        allow_host_network: allow.contains("network.host"),
-        allow_insecure: allow.contains("security.insecure"),
+        allow_host_network: allows(&Entitlement::HostNetwork),
+        allow_insecure: allows(&Entitlement::Insecure),
         every_stage: false,
     };
     let request = BuildRequest {
@@ -140,6 +137,14 @@ fn timeout(text: &str) -> Result<Duration, CommandError> {
 /// Flags that are not served yet end in an error: ignoring them would give another result than was asked for.
 fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
     let later = &args.later;
+    // What cannot be read at all is told first.
+    for (flag, written) in [("--cache-from", &later.cache_from), ("--cache-to", &later.cache_to)] {
+        kiln_flags::cache::caches(written).map_err(|error| {
+            invalid(flag, &error).hint("write type=registry,ref=NAME, or another type with its attributes")
+        })?;
+    }
+    kiln_flags::attest::attestations(&later.attest)
+        .map_err(|error| invalid("--attest", &error).hint("write type=sbom or type=provenance with attributes"))?;
     let off = |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "0"));
     let refused = [
         (
@@ -223,23 +228,13 @@ pub fn pairs(
     flag: &str,
     environment: &Environment,
 ) -> Result<BTreeMap<String, String>, CommandError> {
-    let mut all = BTreeMap::new();
-    for text in written {
-        match text.split_once('=') {
-            Some(("", _)) => {
-                return Err(CommandError::user(format!("{flag} `{text}` has no name")));
-            }
-            Some((name, value)) => {
-                all.insert(name.to_owned(), value.to_owned());
-            }
-            None => {
-                if let Some(value) = environment.variables.get(text) {
-                    all.insert(text.clone(), value.clone());
-                }
-            }
-        }
-    }
-    Ok(all)
+    kiln_flags::pair::pairs(written, &|name| environment.variables.get(name).cloned())
+        .map_err(|error| invalid(flag, &error))
+}
+
+/// A value that cannot be read.
+fn invalid(flag: &str, error: &FlagError) -> CommandError {
+    CommandError::user(format!("invalid {flag}: {error}"))
 }
 
 fn contexts(
@@ -247,30 +242,21 @@ fn contexts(
     directories: &mut HashMap<String, PathBuf>,
 ) -> Result<BTreeMap<String, NamedContext>, CommandError> {
     let mut contexts = BTreeMap::new();
-    for text in written {
-        let invalid = || {
-            CommandError::user(format!("invalid --build-context `{text}`"))
-                .hint("write NAME=PATH, NAME=docker-image://REF or NAME=oci-layout://PATH")
-        };
-        let (name, value) = text
-            .split_once('=')
-            .filter(|(name, value)| !name.is_empty() && !value.is_empty())
-            .ok_or_else(invalid)?;
-        let name = name.to_lowercase();
+    let named = kiln_flags::context::contexts(written).map_err(|error| {
+        invalid("--build-context", &error).hint("write NAME=PATH, NAME=docker-image://REF or NAME=oci-layout://PATH")
+    })?;
+    for (name, value) in named {
+        let value = value.as_str();
         let context = if value == "docker-image://scratch" {
             NamedContext::Scratch
         } else if let Some(image) = value.strip_prefix("docker-image://") {
             NamedContext::Image(reference(image)?)
-        } else if let Some(layout) = value.strip_prefix("oci-layout://") {
-            let (path, name) = match layout.rsplit_once(['@', ':']) {
-                Some((path, _)) if !path.is_empty() && !PathBuf::from(layout).exists() => {
-                    (path, layout.replacen(path, "layout", 1))
-                }
-                _ => (layout, "layout".to_owned()),
-            };
+        } else if let Some(layout) =
+            LayoutReference::parse(value).map_err(|error| invalid("--build-context", &error))?
+        {
             NamedContext::Layout {
-                path: PathBuf::from(path),
-                reference: reference(&name)?,
+                path: PathBuf::from(&layout.path),
+                reference: in_layout(&layout)?,
             }
         } else if value.starts_with("http://") || value.starts_with("https://") {
             NamedContext::Http(value.to_owned())
@@ -290,6 +276,17 @@ fn contexts(
     Ok(contexts)
 }
 
+/// The name by which an image is looked for in a layout.
+fn in_layout(layout: &LayoutReference) -> Result<Reference, CommandError> {
+    let tag = layout.tag.as_deref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    let digest = layout
+        .digest
+        .as_ref()
+        .map(|digest| format!("@{digest}"))
+        .unwrap_or_default();
+    reference(&format!("layout{tag}{digest}"))
+}
+
 fn no_cache(args: &BuildArgs) -> NoCache {
     match (args.no_cache, args.no_cache_filter.is_empty()) {
         (true, true) => NoCache::All,
@@ -307,85 +304,42 @@ fn network(text: &str) -> Result<NetworkMode, CommandError> {
     }
 }
 
-fn add_host(text: &str) -> Result<(String, String), CommandError> {
-    let invalid =
-        || CommandError::user(format!("invalid --add-host `{text}`")).hint("write HOST:ADDRESS, such as db:10.0.0.2");
-    let (host, address) = text
-        .split_once('=')
-        .or_else(|| text.split_once(':'))
-        .ok_or_else(invalid)?;
-    let address = if address == "host-gateway" {
-        "127.0.0.1"
-    } else {
-        address.trim_matches(['[', ']'])
-    };
-    address.parse::<std::net::IpAddr>().map_err(|_| invalid())?;
-    Ok((host.to_owned(), address.to_owned()))
-}
-
-fn size(text: &str) -> Result<u64, CommandError> {
-    let lower = text.to_lowercase();
-    let digits = lower
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(lower.len());
-    let scale: Option<u64> = match &lower[digits..] {
-        "" | "b" => Some(1),
-        "k" | "kb" => Some(1 << 10),
-        "m" | "mb" => Some(1 << 20),
-        "g" | "gb" => Some(1 << 30),
-        _ => None,
-    };
-    let value = scale.and_then(|scale| lower[..digits].parse::<u64>().ok()?.checked_mul(scale));
-    value.ok_or_else(|| {
-        CommandError::user(format!("invalid size `{text}`")).hint("write a number with b, k, m or g, such as 128m")
-    })
-}
-
-fn ulimit(text: &str) -> Result<(String, (u64, u64)), CommandError> {
-    let invalid = || {
-        CommandError::user(format!("invalid --ulimit `{text}`"))
-            .hint("write NAME=SOFT[:HARD], such as nofile=1024:4096")
-    };
-    let (name, values) = text.split_once('=').ok_or_else(invalid)?;
-    let number = |text: &str| {
-        if text == "-1" {
-            Ok(u64::MAX)
+fn extra_hosts(written: &[String]) -> Result<Vec<(String, String)>, CommandError> {
+    let hosts = kiln_flags::host::hosts(written)
+        .map_err(|error| invalid("--add-host", &error).hint("write HOST:ADDRESS, such as db:10.0.0.2"))?;
+    let address = |host: Host| {
+        // Steps share the machine's network unless they are cut off from it: its own address is the loopback's.
+        let address = if host.address == GATEWAY {
+            "127.0.0.1".to_owned()
         } else {
-            text.parse::<u64>().map_err(|_| invalid())
-        }
+            host.address
+        };
+        (host.name, address)
     };
-    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-    Ok((name.to_owned(), (number(soft)?, number(hard)?)))
+    Ok(hosts.into_iter().map(address).collect())
+}
+
+fn size(flag: &str, text: &str) -> Result<u64, CommandError> {
+    kiln_flags::limit::size(text)
+        .map_err(|error| invalid(flag, &error).hint("write a number with b, k, m or g, such as 128m"))
+}
+
+fn ulimits(written: &[String]) -> Result<BTreeMap<String, (u64, u64)>, CommandError> {
+    let read = |text: &String| match Limit::parse(text) {
+        Ok(limit) => Ok((limit.name, (limit.soft, limit.hard))),
+        Err(error) => Err(invalid("--ulimit", &error).hint("write NAME=SOFT[:HARD], such as nofile=1024:4096")),
+    };
+    written.iter().map(read).collect()
 }
 
 fn annotations(written: &[String], mut annotations: Annotations) -> Result<Annotations, CommandError> {
-    for text in written {
-        let invalid = || {
-            CommandError::user(format!("invalid --annotation `{text}`"))
-                .hint("write [manifest|index|manifest-descriptor:]NAME=VALUE")
-        };
-        let (key, value) = text.split_once('=').ok_or_else(invalid)?;
-        let (kinds, name) = match key.split_once(':') {
-            Some((kinds, name))
-                if kinds
-                    .split(',')
-                    .all(|kind| ["manifest", "index", "manifest-descriptor"].contains(&kind)) =>
-            {
-                (kinds, name)
-            }
-            _ => ("manifest", key),
-        };
-        if name.is_empty() {
-            return Err(invalid());
-        }
-        for kind in kinds.split(',') {
-            let target = match kind {
-                "index" => &mut annotations.index,
-                "manifest-descriptor" => &mut annotations.manifest_descriptor,
-                _ => &mut annotations.manifest,
-            };
-            target.insert(name.to_owned(), value.to_owned());
-        }
+    let read = kiln_flags::annotation::annotations(written).map_err(|error| {
+        invalid("--annotation", &error).hint("write [manifest|index|manifest-descriptor:]NAME=VALUE")
+    })?;
+    for annotation in read {
+        annotations.add(annotation).map_err(|what| {
+            CommandError::user(format!("--annotation of {what} is not supported yet")).hint("leave it out")
+        })?;
     }
     Ok(annotations)
 }
@@ -414,14 +368,11 @@ mod tests {
 
     #[test]
     fn hosts_sizes_and_limits() {
-        assert_eq!(
-            add_host("db:10.0.0.2").expect("valid"),
-            ("db".into(), "10.0.0.2".into())
-        );
-        assert_eq!(add_host("v6:::1").expect("valid"), ("v6".into(), "::1".into()));
-        assert!(add_host("db").is_err());
-        assert_eq!(size("64m").expect("valid"), 64 << 20);
-        assert!(size("64x").is_err());
-        assert_eq!(ulimit("nofile=1:2").expect("valid"), ("nofile".into(), (1, 2)));
+        let hosts = extra_hosts(&["db:10.0.0.2".into(), "self=host-gateway".into()]).expect("valid");
+        assert_eq!(hosts[0], ("db".into(), "10.0.0.2".into()));
+        assert_eq!(hosts[1], ("self".into(), "127.0.0.1".into()));
+        assert!(extra_hosts(&["db".into()]).is_err());
+        assert_eq!(size("--shm-size", "64m").expect("valid"), 64 << 20);
+        assert_eq!(ulimits(&["nofile=1:2".into()]).expect("valid")["nofile"], (1, 2));
     }
 }

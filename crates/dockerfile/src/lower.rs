@@ -95,7 +95,7 @@ pub fn lower(
             } else {
                 // What was asked for is what the image is for, whatever its base says.
                 describe(&mut config, platform);
-                platform.clone()
+                image_platform(platform, &config.platform())
             };
             normalize(&mut config);
             targets.push(Target {
@@ -120,6 +120,20 @@ pub fn lower(
         targets,
         outline,
     })))
+}
+
+/// The platform of an image that was asked for: in its normal form, for Windows with the version of its base.
+pub fn image_platform(requested: &Platform, image: &Platform) -> Platform {
+    let mut platform = requested.clone().normalized();
+    if platform.os == "windows" {
+        if platform.os_version.is_empty() {
+            platform.os_version.clone_from(&image.os_version);
+        }
+        if platform.os_features.is_empty() {
+            platform.os_features.clone_from(&image.os_features);
+        }
+    }
+    platform
 }
 
 /// Lets a configuration say the platform that was asked for.

@@ -24,4 +24,4 @@ pub use document::Document;
 pub use manifest::{ImageIndex, Manifest};
 pub use media_type::{Compression, MediaType};
 pub use platform::{Platform, PlatformError, PlatformMatcher};
-pub use reference::{Reference, ReferenceError};
+pub use reference::{Reference, ReferenceError, is_tag};

@@ -5,6 +5,7 @@
 //! what the peer does, *failed* when it does something else (a feature that is still missing included), and *skipped* only
 //! when the case cannot be driven or its behaviour is not wanted; a skipped case is never counted as held.
 
+mod build_flags;
 mod dockerfile_frontend;
 mod dockerfile_integration;
 mod dockerfile_syntax;
@@ -103,6 +104,8 @@ pub const CORPORA: &[Corpus] = &[
     Corpus::new("dockerfile-instructions", dockerfile_syntax::dockerfile_instructions),
     Corpus::new("dockerfile-lint", dockerfile_frontend::dockerfile_lint),
     Corpus::new("dockerfile-golden", dockerfile_frontend::dockerfile_golden),
+    Corpus::new("workdir-paths", build_flags::workdir_paths),
+    Corpus::new("cli-flags", build_flags::cli_flags),
     Corpus::new("image-reference", oci::image_reference),
     Corpus::new("platforms", oci::platforms),
     Corpus::new("digest", oci::digest),

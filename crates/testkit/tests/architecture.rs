@@ -13,6 +13,7 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("kiln-oci", &[]),
     ("kiln-graph", &["kiln-oci"]),
+    ("kiln-flags", &["kiln-oci"]),
     ("kiln-dockerfile", &["kiln-oci", "kiln-graph"]),
     ("kiln-meta", &["kiln-oci"]),
     ("kiln-store", &["kiln-oci"]),
@@ -38,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "kiln-oci",
             "kiln-graph",
+            "kiln-flags",
             "kiln-dockerfile",
             "kiln-meta",
             "kiln-store",
@@ -53,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "kiln-oci",
             "kiln-graph",
+            "kiln-flags",
             "kiln-dockerfile",
             "kiln-meta",
             "kiln-registry",
@@ -109,7 +112,7 @@ fn crates_use_only_what_they_may() -> TestResult {
 
 #[test]
 fn the_languages_know_neither_files_nor_async() -> TestResult {
-    let pure = ["kiln-oci", "kiln-graph", "kiln-dockerfile", "kiln-meta"];
+    let pure = ["kiln-oci", "kiln-graph", "kiln-flags", "kiln-dockerfile", "kiln-meta"];
     let reaching_out = [
         "tokio",
         "futures",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use kiln_dockerfile::plan::PlanRequest;
+use kiln_flags::annotation::{Annotation, Target};
 use kiln_image::assemble::Family;
 use kiln_image::pack::CompressionSetting;
 use kiln_oci::{Digest, Reference};
@@ -92,6 +93,23 @@ pub struct Annotations {
     pub manifest_descriptor: BTreeMap<String, String>,
     /// In the index.
     pub index: BTreeMap<String, String>,
+}
+
+impl Annotations {
+    /// Puts one where it belongs; the error says which place is not served.
+    pub fn add(&mut self, annotation: Annotation) -> Result<(), String> {
+        if let Some(platform) = &annotation.platform {
+            return Err(format!("one platform alone ({platform})"));
+        }
+        let place = match annotation.target {
+            None | Some(Target::Manifest) => &mut self.manifest,
+            Some(Target::ManifestDescriptor) => &mut self.manifest_descriptor,
+            Some(Target::Index) => &mut self.index,
+            Some(Target::IndexDescriptor) => return Err("an index' descriptor".to_owned()),
+        };
+        place.insert(annotation.name, annotation.value);
+        Ok(())
+    }
 }
 
 /// Where a file or directory goes.

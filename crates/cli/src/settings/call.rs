@@ -29,42 +29,41 @@ pub struct Call {
 
 /// Reads `--call` and `--check`.
 pub fn call(args: &BuildArgs) -> Result<Call, CommandError> {
-    let mut fields = args.call.split(',');
-    let named = fields.next().unwrap_or_default();
-    let method = match named.to_lowercase().as_str() {
-        "" | "build" => Method::Build,
+    let read = kiln_flags::call::Call::parse(&args.call).map_err(|error| {
+        CommandError::user(format!("invalid --call `{}`: {error}", args.call))
+            .hint("write a method, and perhaps format=json and ignorestatus=true behind it")
+    })?;
+    let read = read.unwrap_or_default();
+    let method = match read.name.to_lowercase().as_str() {
+        "" => Method::Build,
         "check" | "lint" => Method::Check,
         "outline" => Method::Outline,
         "targets" => Method::Targets,
-        _ => {
+        named => {
             return Err(CommandError::user(format!("unknown --call `{named}`"))
                 .hint("there are build, check, outline and targets"));
         }
     };
     if args.check && !matches!(method, Method::Build | Method::Check) {
         return Err(CommandError::user(format!(
-            "--check and --call={named} contradict each other"
+            "--check and --call={} contradict each other",
+            read.name
         )));
     }
-    let mut call = Call {
-        method: if args.check { Method::Check } else { method },
-        json: false,
-        ignore_status: false,
-    };
-    for field in fields {
-        match field.split_once('=') {
-            Some(("format", "json")) => call.json = true,
-            Some(("format", "text" | "")) => call.json = false,
-            Some(("ignorestatus", "true" | "1")) | None if field.starts_with("ignorestatus") => {
-                call.ignore_status = true;
-            }
-            _ => {
-                return Err(CommandError::user(format!("unknown attribute `{field}` of --call"))
-                    .hint("there are format=json and ignorestatus=true"));
-            }
+    let json = match read.format.as_str() {
+        "json" => true,
+        "" | "text" => false,
+        other => {
+            return Err(
+                CommandError::user(format!("unknown format `{other}` of --call")).hint("there are text and json")
+            );
         }
-    }
-    Ok(call)
+    };
+    Ok(Call {
+        method: if args.check { Method::Check } else { method },
+        json,
+        ignore_status: read.ignore_status,
+    })
 }
 
 #[cfg(test)]

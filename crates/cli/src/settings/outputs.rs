@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kiln_flags::annotation::Annotation;
 use kiln_image::assemble::Family;
 use kiln_image::pack::CompressionSetting;
 use kiln_oci::{Compression, Reference};
@@ -10,7 +11,6 @@ use crate::args::BuildArgs;
 use crate::build::Output;
 use crate::build::request::{Annotations, Destination};
 use crate::command_error::CommandError;
-use crate::fields;
 
 /// What the outputs come to.
 pub struct Outputs {
@@ -31,7 +31,7 @@ pub fn parse(args: &BuildArgs, tags: &[Reference]) -> Result<Outputs, CommandErr
         annotations: Annotations::default(),
         epoch: None,
     };
-    for text in &args.output {
+    for text in args.output.iter().filter(|text| !text.is_empty()) {
         let output = one(text, tags, &mut all)?;
         all.outputs.push(output);
     }
@@ -77,15 +77,18 @@ struct Attributes {
 }
 
 fn one(text: &str, tags: &[Reference], all: &mut Outputs) -> Result<Output, CommandError> {
-    let plain = !text.contains('=');
-    let mut attributes = Attributes::default();
-    if plain {
-        attributes.kind = if text == "-" { "tar".into() } else { "local".into() };
-        attributes.dest = Some(text.to_owned());
-    } else {
-        for (key, value) in fields::parse(text).map_err(CommandError::user)? {
-            attribute(&mut attributes, all, text, &key, value)?;
-        }
+    let read = kiln_flags::output::Output::parse(text).map_err(|error| {
+        CommandError::user(format!("invalid --output `{text}`: {error}"))
+            .hint("add `type=registry`, image, oci, docker, local, tar or cacheonly, or give a path alone")
+    })?;
+    let read = read.as_image();
+    let mut attributes = Attributes {
+        kind: read.kind,
+        dest: read.destination,
+        ..Attributes::default()
+    };
+    for (key, value) in &read.attributes {
+        attribute(&mut attributes, all, text, key, value)?;
     }
     output(attributes, text, tags)
 }
@@ -95,20 +98,15 @@ fn attribute(
     all: &mut Outputs,
     text: &str,
     key: &str,
-    value: Option<String>,
+    value: &str,
 ) -> Result<(), CommandError> {
     let invalid = |what: &str| CommandError::user(format!("invalid --output `{text}`: {what}"));
-    let flag = || match value.as_deref() {
-        None | Some("true" | "1") => Ok(true),
-        Some("false" | "0") => Ok(false),
-        Some(other) => Err(invalid(&format!("`{key}` is true or false, not `{other}`"))),
+    let flag = || {
+        kiln_flags::fields::boolean(value).ok_or_else(|| invalid(&format!("`{key}` is true or false, not `{value}`")))
     };
-    let required = || value.clone().ok_or_else(|| invalid(&format!("`{key}` needs a value")));
     match key {
-        "type" => attributes.kind = required()?,
-        "dest" | "destination" => attributes.dest = Some(required()?),
         "name" => {
-            for name in required()?.split(',') {
+            for name in value.split(',') {
                 attributes.names.push(super::reference(name.trim())?);
             }
         }
@@ -117,7 +115,7 @@ fn attribute(
         "platform-split" => attributes.split = Some(flag()?),
         "oci-mediatypes" => all.family = if flag()? { Family::Oci } else { Family::Docker },
         "compression" => {
-            all.compression.compression = match required()?.as_str() {
+            all.compression.compression = match value {
                 "gzip" => Compression::Gzip,
                 "zstd" => Compression::Zstd,
                 "uncompressed" => Compression::Uncompressed,
@@ -128,17 +126,11 @@ fn attribute(
             };
         }
         "compression-level" => {
-            let level = required()?
-                .parse()
-                .map_err(|_| invalid("`compression-level` is a number"))?;
+            let level = value.parse().map_err(|_| invalid("`compression-level` is a number"))?;
             all.compression.level = Some(level);
         }
         "source-date-epoch" => {
-            let time = value
-                .as_deref()
-                .filter(|time| !time.is_empty())
-                .map(str::parse)
-                .transpose();
+            let time = Some(value).filter(|time| !time.is_empty()).map(str::parse).transpose();
             let invalid = |_| invalid("`source-date-epoch` is a number of seconds, or empty for no time");
             all.epoch = Some(time.map_err(invalid)?);
         }
@@ -147,15 +139,12 @@ fn attribute(
             flag()?;
         }
         key => {
-            if let Some(name) = key.strip_prefix("annotation.") {
-                all.annotations.manifest.insert(name.to_owned(), required()?);
-            } else if let Some(name) = key.strip_prefix("annotation-index.") {
-                all.annotations.index.insert(name.to_owned(), required()?);
-            } else if let Some(name) = key.strip_prefix("annotation-manifest-descriptor.") {
-                all.annotations.manifest_descriptor.insert(name.to_owned(), required()?);
-            } else {
+            let annotation = Annotation::of_attribute(key, value).map_err(|error| invalid(&error.to_string()))?;
+            let Some(annotation) = annotation else {
                 return Err(invalid(&format!("unknown or unsupported attribute `{key}`")));
-            }
+            };
+            let added = all.annotations.add(annotation);
+            added.map_err(|what| invalid(&format!("annotations of {what} are not supported yet")))?;
         }
     }
     Ok(())
@@ -173,7 +162,6 @@ fn output(attributes: Attributes, text: &str, tags: &[Reference]) -> Result<Outp
         None => Err(CommandError::user(format!("--output `{text}` needs a destination")).hint("add `dest=PATH`")),
     };
     match attributes.kind.as_str() {
-        "registry" => Ok(Output::Image { names, push: true }),
         "image" => Ok(Output::Image {
             names,
             push: attributes.push,
@@ -201,8 +189,6 @@ fn output(attributes: Attributes, text: &str, tags: &[Reference]) -> Result<Outp
             destination: destination(Some("-"))?,
         }),
         "cacheonly" => Ok(Output::CacheOnly),
-        "" => Err(CommandError::user(format!("--output `{text}` has no type"))
-            .hint("add `type=registry`, image, oci, docker, local, tar or cacheonly")),
         other => {
             let error = CommandError::user(format!("unknown output type `{other}`"));
             Err(error.hint("there are registry, image, oci, docker, local, tar and cacheonly"))

@@ -9,7 +9,6 @@ use kiln_worker::ssh::{AgentSource, Key, KeyError, SshAgents};
 
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
-use crate::fields;
 
 /// Bytes of a secret at most, as with the peers.
 const LARGEST: usize = 500 << 10;
@@ -54,34 +53,20 @@ pub fn secrets(written: &[String], environment: &Environment) -> Result<Secrets,
 
 fn secret(text: &str, environment: &Environment) -> Result<(String, Origin), CommandError> {
     let invalid = |why: String| CommandError::user(format!("invalid --secret `{text}`: {why}")).hint(SECRET_FORM);
-    let (mut kind, mut id, mut source, mut variable) = (None, None, None, None);
-    for (key, value) in fields::parse(text).map_err(invalid)? {
-        let Some(value) = value else {
-            return Err(invalid(format!("`{key}` has no value")));
-        };
-        match key.as_str() {
-            "type" => match value.as_str() {
-                "file" | "env" => kind = Some(value),
-                _ => return Err(invalid(format!("unsupported secret type {value:?}"))),
-            },
-            "id" => id = Some(value),
-            "source" | "src" => source = Some(value),
-            "env" => variable = Some(value),
-            _ => return Err(invalid(format!("unexpected key '{key}'"))),
-        }
-    }
-    let id = id
+    let read = kiln_flags::secret::Secret::parse(text).map_err(|error| invalid(error.to_string()))?;
+    let id = Some(read.id)
         .filter(|id| !id.is_empty())
         .ok_or_else(|| invalid("it has no id".into()))?;
-    if kind.as_deref() == Some("env") && variable.is_none() {
-        variable = source.take().or_else(|| Some(id.clone()));
-    }
+    // Of `type=env` alone the name is the variable's too.
+    let of_variable = read.of_variable && read.variable.is_none();
+    let variable = read.variable.or_else(|| of_variable.then(|| id.clone()));
+    let (source, of_file) = (read.source, read.of_file);
     let origin = match (source, variable) {
         (Some(_), Some(_)) => return Err(invalid("a file and a variable are named".into())),
         (Some(path), None) => Origin::File(path.into()),
         (None, Some(name)) => Origin::Variable(name),
         // The name alone is a variable's if there is one, else a file's.
-        (None, None) if kind.is_none() && environment.variables.contains_key(&id) => Origin::Variable(id.clone()),
+        (None, None) if !of_file && environment.variables.contains_key(&id) => Origin::Variable(id.clone()),
         (None, None) => Origin::File(id.clone().into()),
     };
     Ok((id, origin))
@@ -91,10 +76,10 @@ fn secret(text: &str, environment: &Environment) -> Result<(String, Origin), Com
 pub fn agents(written: &[String], environment: &Environment) -> Result<SshAgents, CommandError> {
     let mut agents = SshAgents::default();
     for text in written {
-        let (id, paths) = match text.split_once('=') {
-            Some((id, paths)) => (id, paths.split(',').map(PathBuf::from).collect()),
-            None => (text.as_str(), Vec::new()),
-        };
+        let id = text.split('=').next().unwrap_or_default();
+        let read = kiln_flags::ssh::agents(std::slice::from_ref(text));
+        let paths = read.into_iter().filter_map(|agent| agent.paths).flatten();
+        let paths: Vec<PathBuf> = paths.map(PathBuf::from).collect();
         if id.is_empty() {
             return Err(CommandError::user(format!("invalid --ssh `{text}`: it has no id"))
                 .hint("write default, or ID=SOCKET, or ID=KEY,KEY"));

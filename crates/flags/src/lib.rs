@@ -1,0 +1,29 @@
+//! What the values of build flags mean: text → typed values, in the grammar of `docker buildx build` and of the build
+//! definitions that hold the same values (bake, Compose). Pure: nothing is looked up, opened or read here.
+//!
+//! * [`fields`] — the comma-separated `key=value` form that most of them share.
+//! * [`output`], [`cache`], [`attest`] — what a build writes besides its result's name: `--output`, `--cache-to` and
+//!   `--cache-from`, `--attest` with its short forms `--sbom` and `--provenance`.
+//! * [`secret`], [`ssh`], [`entitlement`] — what steps are given and allowed.
+//! * [`context`] — `--build-context` and image layouts; [`host`], [`limit`] — `--add-host`, `--ulimit` and sizes.
+//! * [`annotation`], [`pair`], [`call`] — `--annotation`; `--build-arg` and `--label`; `--call`.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod annotation;
+pub mod attest;
+pub mod cache;
+pub mod call;
+pub mod context;
+pub mod entitlement;
+mod error;
+pub mod fields;
+pub mod host;
+pub mod limit;
+pub mod output;
+pub mod pair;
+pub mod secret;
+pub mod ssh;
+
+pub use error::FlagError;
