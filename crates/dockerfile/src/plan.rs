@@ -106,7 +106,7 @@ pub struct Need {
     pub lines: Lines,
     /// That instruction as it was written.
     pub text: String,
-    /// The stage that was probably meant, if there is no such image.
+    /// The stage or image that was probably meant, if there is no such image.
     pub meant: Option<String>,
 }
 

@@ -479,3 +479,6 @@ fn shared_files(directory: &[u8], taken: &[Taken]) -> HashMap<Vec<u8>, Vec<u8>> 
     }
     first
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,9 @@ use kiln_store::LayerId;
 /// Why a step, or what it needs, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
+    /// A root whose directories cannot be looked up.
+    #[error("failed to look up the directories of a root")]
+    View(#[source] kiln_image::view::ViewError),
     /// The command of a RUN ended badly.
     #[error("process \"{command}\" did not complete successfully: {exit}")]
     Exit {

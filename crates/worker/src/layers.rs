@@ -17,6 +17,7 @@ use kiln_store::{CacheKey, LayerBlob, LayerId, LayerRecord, Store};
 use tokio::sync::OnceCell;
 
 use crate::WorkerError;
+use crate::implied::{corrections, implied_directories};
 use crate::remote_cache::ObjectCache;
 use crate::source_tree::open_directory;
 
@@ -73,6 +74,8 @@ struct Inner {
     remotes: Mutex<HashMap<LayerId, Remote>>,
     trees: Mutex<HashMap<LayerId, Arc<OnceCell<PathBuf>>>>,
     blobs: Mutex<HashMap<LayerId, Arc<OnceCell<PackedLayer>>>>,
+    /// Directories that layers have no entry for.
+    implied: Mutex<HashMap<LayerId, Arc<Vec<Vec<u8>>>>>,
 }
 
 /// What making the forms of layers needs.
@@ -119,6 +122,7 @@ impl Layers {
             remotes: Mutex::default(),
             trees: Mutex::default(),
             blobs: Mutex::default(),
+            implied: Mutex::default(),
         };
         Layers { inner: Arc::new(inner) }
     }
@@ -324,9 +328,57 @@ impl Layers {
         Ok(())
     }
 
-    /// The unpacked directories of layers, lowest first: all that are missing are made at the same time.
+    /// The unpacked directories of a root to stack, lowest first: all that are missing are made at the same time. A tree
+    /// more than there are layers gives directories the attributes that upper layers leave out.
     pub async fn trees(&self, layers: &[LayerId]) -> Result<Vec<PathBuf>, WorkerError> {
-        futures::future::try_join_all(layers.iter().map(|id| self.tree(id))).await
+        let mut trees = futures::future::try_join_all(layers.iter().map(|id| self.tree(id))).await?;
+        trees.extend(self.correction(layers).await?);
+        Ok(trees)
+    }
+
+    /// The tree of directories whose attributes the stacked trees do not have; None: they have them all.
+    async fn correction(&self, layers: &[LayerId]) -> Result<Option<PathBuf>, WorkerError> {
+        let mut implied = Vec::with_capacity(layers.len());
+        for id in layers {
+            implied.push(self.implied_directories(id).await?);
+        }
+        if implied.iter().skip(1).all(|directories| directories.is_empty()) {
+            return Ok(None);
+        }
+        let view = self.view(layers).await?;
+        let plan = corrections(&view, implied.iter().map(|directories| directories.as_slice()));
+        let plan = plan.map_err(WorkerError::View)?;
+        if plan.entries.is_empty() {
+            return Ok(None);
+        }
+        let layers = self.clone();
+        blocking(move || {
+            let store = &layers.inner.store;
+            let mut hasher = kiln_oci::Hasher::new(kiln_oci::Algorithm::Sha256);
+            for planned in &plan.entries {
+                hasher.update(format!("{:?}\n", planned.entry).as_bytes());
+            }
+            let id = LayerId::of_recipe(&hasher.finish());
+            let _lock = store.lock_key(&lock_of(&id))?;
+            if store.tree(&id)?.is_none() {
+                let staged = store.stage_tree()?;
+                let index = kiln_image::plan::write_tree(&plan, staged.path(), layers.inner.ownership)?;
+                store.put_layer_index(&id, &index)?;
+                store.put_layer(&LayerRecord::new(id.clone()))?;
+                staged.commit(&id)?;
+            }
+            Ok(store.tree(&id)?)
+        })
+        .await
+    }
+
+    async fn implied_directories(&self, id: &LayerId) -> Result<Arc<Vec<Vec<u8>>>, WorkerError> {
+        if let Some(known) = lock(&self.inner.implied).get(id) {
+            return Ok(known.clone());
+        }
+        let found = Arc::new(implied_directories(&*self.index(id).await?));
+        lock(&self.inner.implied).insert(id.clone(), found.clone());
+        Ok(found)
     }
 
     /// The unpacked directory of one layer. Asked for twice, it is made once.

@@ -22,6 +22,7 @@ pub mod exec;
 pub mod glob;
 pub mod http;
 pub mod images;
+mod implied;
 pub mod layers;
 pub mod local;
 pub mod mask;

@@ -45,7 +45,8 @@ pub(super) async fn publish(
 ) -> Result<BuildResult, BuildError> {
     let images: Vec<PlatformImage> = built.iter().filter_map(|built| built.image.clone()).collect();
     let index = match images.len() {
-        0 | 1 => None,
+        0 => None,
+        1 if !request.is_for_several() => None,
         _ => Some(assemble_index(
             &images,
             request.family,
@@ -131,7 +132,7 @@ async fn write(
             to_file(destination, |out| export::docker_archive(&set, &machine.store, out))
         }
         Output::Local { directory, split } => {
-            let split = split.unwrap_or(request.plan.platforms.len() > 1);
+            let split = split.unwrap_or(request.is_for_several());
             for image in built {
                 let source = files(layers, image).await?;
                 let target = if split {
@@ -143,8 +144,8 @@ async fn write(
             }
             Ok(())
         }
-        Output::Tar { destination } => {
-            let split = request.plan.platforms.len() > 1;
+        Output::Tar { destination, split } => {
+            let split = split.unwrap_or(request.is_for_several());
             let mut sources = Vec::new();
             for image in built {
                 let prefix = if split {

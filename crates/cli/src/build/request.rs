@@ -158,12 +158,21 @@ pub enum Output {
     Tar {
         /// Where.
         destination: Destination,
+        /// Each platform below a directory of its own; None: only if there are several.
+        split: Option<bool>,
     },
     /// Nothing but the cache.
     CacheOnly,
 }
 
 impl BuildRequest {
+    /// Whether the result has the form of one for several platforms: it has several, or the built-in argument
+    /// `BUILDKIT_MULTI_PLATFORM` asks for that form.
+    pub fn is_for_several(&self) -> bool {
+        let asked = self.plan.build_args.get("BUILDKIT_MULTI_PLATFORM");
+        self.plan.platforms.len() > 1 || asked.is_some_and(|value| kiln_flags::fields::boolean(value) == Some(true))
+    }
+
     /// The time to which later ones are clamped in what is written.
     pub fn written_epoch(&self) -> Option<i64> {
         self.exporter_epoch.unwrap_or(self.epoch)

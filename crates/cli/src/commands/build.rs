@@ -140,7 +140,10 @@ fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Res
             } | Docker {
                 destination: Stdout,
                 ..
-            } | Tar { destination: Stdout }
+            } | Tar {
+                destination: Stdout,
+                ..
+            }
         )
     });
     if !to_stdout {
@@ -177,6 +180,9 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
                 need.lines.end,
                 "",
             ));
+            if let Some(meant) = &need.meant {
+                command.hints.push(format!("did you mean {meant}?"));
+            }
             base_hints(&mut command, source, &need.platform);
             command
         }

@@ -187,6 +187,7 @@ fn output(attributes: Attributes, text: &str, tags: &[Reference]) -> Result<Outp
         }
         "tar" => Ok(Output::Tar {
             destination: destination(Some("-"))?,
+            split: attributes.split,
         }),
         "cacheonly" => Ok(Output::CacheOnly),
         other => {

@@ -73,6 +73,9 @@ pub(super) enum FileOrigin {
     Pending,
 }
 
+/// Names that are misspelt often, as many files begin with them.
+const COMMON_IMAGES: [&str; 7] = ["alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"];
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Lowerer<'_> {
@@ -402,7 +405,11 @@ impl Lowerer<'_> {
                 origin: origin.clone(),
                 lines,
                 text: text.to_owned(),
-                meant: nearest(&reference.familiar_name(), self.dockerfile.stage_names()).map(str::to_owned),
+                meant: nearest(
+                    &reference.familiar_name(),
+                    self.dockerfile.stage_names().chain(COMMON_IMAGES),
+                )
+                .map(str::to_owned),
             };
             if !self.needs.contains(&need) {
                 self.needs.push(need);
