@@ -75,7 +75,7 @@ fn an_unknown_stage_in_from_and_in_target() -> TestResult {
     let outcome = build(&fixture, dockerfile, &[])?;
     outcome
         .assert_code(2)
-        .assert_says(&["Dockerfile:4", "complie", "`compile`"]);
+        .assert_says(&["Dockerfile:4", "complie", "did you mean compile?"]);
     let outcome = build(
         &fixture,
         "FROM scratch AS compile\nFROM scratch AS release\n",

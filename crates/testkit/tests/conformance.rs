@@ -1,6 +1,6 @@
 //! The corpora that need no build: each must hold but for what is known not to.
 //!
-//! `dockerfile-integration`, which builds, is driven by `cargo xtask conformance --check` and so by `cargo xtask test`.
+//! `dockerfile-integration` and `dockerfile-peer-golden`, which build, are driven by `cargo xtask conformance --check` and so by `cargo xtask test`.
 
 use std::path::Path;
 
@@ -44,6 +44,26 @@ fn dockerignore() -> TestResult {
 #[test]
 fn dockerfile_instructions() -> TestResult {
     holds("dockerfile-instructions")
+}
+
+#[test]
+fn dockerfile_lint() -> TestResult {
+    holds("dockerfile-lint")
+}
+
+#[test]
+fn dockerfile_golden() -> TestResult {
+    holds("dockerfile-golden")
+}
+
+#[test]
+fn workdir_paths() -> TestResult {
+    holds("workdir-paths")
+}
+
+#[test]
+fn cli_flags() -> TestResult {
+    holds("cli-flags")
 }
 
 #[test]
