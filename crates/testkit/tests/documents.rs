@@ -116,6 +116,8 @@ fn every_page_is_known_here() -> TestResult {
 /// The pages that have something to try, each of them by a test below.
 const TRIED: &[&str] = &[
     "build.md",
+    "dockerfile.md",
+    "lint.md",
     "run.md",
     "inspect.md",
     "meta.md",
@@ -129,6 +131,16 @@ const TRIED: &[&str] = &[
 #[test]
 fn build() -> TestResult {
     try_out("build.md")
+}
+
+#[test]
+fn dockerfile() -> TestResult {
+    try_out("dockerfile.md")
+}
+
+#[test]
+fn lint() -> TestResult {
+    try_out("lint.md")
 }
 
 #[test]

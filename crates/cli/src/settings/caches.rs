@@ -10,7 +10,6 @@ use kiln_worker::remote_cache::{ActionsSettings, ExportChoice, ExportMode, S3Cre
 use crate::build::request::{CacheExport, CacheImport, CachePlace};
 use crate::command_error::CommandError;
 use crate::environment::Environment;
-use crate::fields;
 use crate::settings::reference;
 
 /// What a cache is called in a layout if nobody names it.
@@ -23,39 +22,33 @@ const LARGEST_MOUNT: u64 = 2 << 30;
 const KINDS: &str = "there are type=registry, local, inline, gha and s3";
 
 /// Attributes that are left when those of the place are taken.
-struct Attributes<'a> {
+struct Attributes {
     flag: &'static str,
-    text: &'a str,
+    kind: String,
     values: BTreeMap<String, String>,
 }
 
-impl<'a> Attributes<'a> {
-    fn parse(flag: &'static str, text: &'a str) -> Result<(String, Attributes<'a>), CommandError> {
-        let mut values = BTreeMap::new();
-        // A value that is no attribute is a reference.
-        if !text.contains('=') {
-            values.insert("ref".to_owned(), text.to_owned());
-            values.insert("type".to_owned(), "registry".to_owned());
-        } else {
-            let invalid = |why: String| CommandError::user(format!("invalid {flag} `{text}`: {why}"));
-            for (key, value) in fields::parse(text).map_err(invalid)? {
-                let value = value.ok_or_else(|| invalid(format!("`{key}` has no value")))?;
-                values.insert(key, value);
-            }
-        }
-        let mut attributes = Attributes { flag, text, values };
-        let kind = attributes
-            .take("type")
-            .ok_or_else(|| attributes.invalid("it has no type").hint(KINDS))?;
-        Ok((kind, attributes))
-    }
+/// The caches of a flag: kinds with attributes, or names of images in registries.
+fn parse(flag: &'static str, written: &[String]) -> Result<Vec<Attributes>, CommandError> {
+    let read = kiln_flags::cache::caches(written)
+        .map_err(|error| CommandError::user(format!("invalid {flag}: {error}")).hint(KINDS))?;
+    Ok(read
+        .into_iter()
+        .map(|cache| Attributes {
+            flag,
+            kind: cache.kind,
+            values: cache.attributes,
+        })
+        .collect())
+}
 
+impl Attributes {
     fn take(&mut self, name: &str) -> Option<String> {
         self.values.remove(name).filter(|value| !value.is_empty())
     }
 
     fn invalid(&self, why: &str) -> CommandError {
-        CommandError::user(format!("invalid {} `{}`: {why}", self.flag, self.text))
+        CommandError::user(format!("invalid {} type={}: {why}", self.flag, self.kind))
     }
 
     fn registry(&mut self) -> Result<Reference, CommandError> {
@@ -77,11 +70,11 @@ impl<'a> Attributes<'a> {
     }
 
     fn truth(&mut self, name: &str) -> Result<bool, CommandError> {
-        match self.take(name).as_deref() {
-            None | Some("false" | "0") => Ok(false),
-            Some("true" | "1") => Ok(true),
-            Some(other) => Err(self.invalid(&format!("`{other}` for {name} is neither true nor false"))),
-        }
+        let Some(value) = self.take(name) else {
+            return Ok(false);
+        };
+        kiln_flags::fields::boolean(&value)
+            .ok_or_else(|| self.invalid(&format!("`{value}` for {name} is neither true nor false")))
     }
 
     /// An attribute, else a variable of the environment.
@@ -123,7 +116,7 @@ impl<'a> Attributes<'a> {
     }
 
     fn s3(&mut self, environment: &Environment) -> Result<CachePlace, CommandError> {
-        let needed = |name: &str, value: Option<String>, attributes: &Attributes<'_>| {
+        let needed = |name: &str, value: Option<String>, attributes: &Attributes| {
             value.ok_or_else(|| attributes.invalid(&format!("it has no {name}")))
         };
         let bucket = self.take_or("bucket", environment, "AWS_BUCKET");
@@ -182,12 +175,12 @@ impl<'a> Attributes<'a> {
 
 /// Where caches are read from.
 pub fn imports(written: &[String], environment: &Environment) -> Result<Vec<CacheImport>, CommandError> {
-    written.iter().map(|text| import(text, environment)).collect()
+    let read = parse("--cache-from", written)?;
+    read.into_iter().map(|cache| import(cache, environment)).collect()
 }
 
-fn import(text: &str, environment: &Environment) -> Result<CacheImport, CommandError> {
-    let (kind, mut attributes) = Attributes::parse("--cache-from", text)?;
-    let place = match kind.as_str() {
+fn import(mut attributes: Attributes, environment: &Environment) -> Result<CacheImport, CommandError> {
+    let place = match attributes.kind.as_str() {
         // An image that carries its own cache is read like a cache.
         "registry" | "inline" => CachePlace::Registry(attributes.registry()?),
         "local" => {
@@ -220,24 +213,24 @@ pub fn exports(
     build_args: &BTreeMap<String, String>,
     environment: &Environment,
 ) -> Result<Vec<CacheExport>, CommandError> {
-    let exports = written.iter().map(|text| export(text, environment));
+    let read = parse("--cache-to", written)?;
+    let exports = read.into_iter().map(|cache| export(cache, environment));
     let mut exports: Vec<CacheExport> = exports.collect::<Result<_, _>>()?;
     let inline = build_args
         .get("BUILDKIT_INLINE_CACHE")
-        .is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+        .is_some_and(|value| kiln_flags::fields::boolean(value) == Some(true));
     if inline && !exports.contains(&CacheExport::Inline) {
         exports.push(CacheExport::Inline);
     }
     Ok(exports)
 }
 
-fn export(text: &str, environment: &Environment) -> Result<CacheExport, CommandError> {
-    let (kind, mut attributes) = Attributes::parse("--cache-to", text)?;
-    if kind == "inline" {
+fn export(mut attributes: Attributes, environment: &Environment) -> Result<CacheExport, CommandError> {
+    if attributes.kind == "inline" {
         attributes.finish()?;
         return Ok(CacheExport::Inline);
     }
-    let place = match kind.as_str() {
+    let place = match attributes.kind.as_str() {
         "registry" => CachePlace::Registry(attributes.registry()?),
         "local" => {
             let destination = attributes.take("dest").ok_or_else(|| {
@@ -299,7 +292,11 @@ mod tests {
         let registry = |name: &str| CacheImport {
             place: CachePlace::Registry(reference(name).expect("a reference")),
         };
-        let import = |text: &str| import(text, &Environment::default()).map_err(|error| error.messages[0].clone());
+        let import = |text: &str| {
+            let read = imports(&[text.to_owned()], &Environment::default());
+            let read = read.map_err(|error| error.messages[0].clone())?;
+            read.into_iter().next().ok_or("nothing".to_owned())
+        };
         assert_eq!(import("user/app:cache"), Ok(registry("user/app:cache")));
         assert_eq!(
             import("type=registry,ref=user/app:cache"),
