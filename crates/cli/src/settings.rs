@@ -138,11 +138,6 @@ fn timeout(text: &str) -> Result<Duration, CommandError> {
 fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
     let later = &args.later;
     // What cannot be read at all is told first.
-    for (flag, written) in [("--cache-from", &later.cache_from), ("--cache-to", &later.cache_to)] {
-        kiln_flags::cache::caches(written).map_err(|error| {
-            invalid(flag, &error).hint("write type=registry,ref=NAME, or another type with its attributes")
-        })?;
-    }
     kiln_flags::attest::attestations(&later.attest)
         .map_err(|error| invalid("--attest", &error).hint("write type=sbom or type=provenance with attributes"))?;
     let off = |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "0"));
