@@ -5,6 +5,7 @@ pub mod call;
 mod context;
 pub mod meta;
 mod outputs;
+mod proxies;
 pub mod secrets;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,7 @@ use kiln_flags::context::LayoutReference;
 use kiln_flags::entitlement::Entitlement;
 use kiln_flags::host::{GATEWAY, Host};
 use kiln_flags::limit::Limit;
+use kiln_flags::policy::Policy;
 use kiln_graph::NetworkMode;
 use kiln_oci::{Platform, Reference, ReferenceError};
 use kiln_worker::exec::ExecSettings;
@@ -53,6 +55,7 @@ pub fn build_request(
             .entry("SOURCE_DATE_EPOCH".to_owned())
             .or_insert_with(|| time.clone());
     }
+    kiln_flags::proxy::add(&mut build_args, &proxies::configured(environment)?);
     let cache_to = caches::exports(&args.cache_to, &build_args, environment)?;
     let mut directories = HashMap::new();
     if let Some(directory) = &files.directory {
@@ -140,6 +143,15 @@ fn refuse_later(args: &BuildArgs) -> Result<(), CommandError> {
     // What cannot be read at all is told first.
     kiln_flags::attest::attestations(&later.attest)
         .map_err(|error| invalid("--attest", &error).hint("write type=sbom or type=provenance with attributes"))?;
+    for text in &later.policy {
+        let policy = Policy::parse(text).map_err(|error| {
+            invalid("--policy", &error).hint("write filename=FILE, with reset, strict or log-level")
+        })?;
+        // Nothing holds where there are no rules.
+        if !policy.disabled {
+            return Err(CommandError::user("--policy is not supported yet").hint("leave it out"));
+        }
+    }
     let off = |value: &Option<String>| value.as_deref().is_none_or(|value| matches!(value, "false" | "0"));
     let refused = [
         (

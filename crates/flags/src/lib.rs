@@ -7,6 +7,7 @@
 //! * [`secret`], [`ssh`], [`entitlement`] — what steps are given and allowed.
 //! * [`context`] — `--build-context` and image layouts; [`host`], [`limit`] — `--add-host`, `--ulimit` and sizes.
 //! * [`annotation`], [`pair`], [`call`] — `--annotation`; `--build-arg` and `--label`; `--call`.
+//! * [`policy`], [`proxy`] — `--policy`; proxies of a client's configuration.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -23,6 +24,8 @@ pub mod host;
 pub mod limit;
 pub mod output;
 pub mod pair;
+pub mod policy;
+pub mod proxy;
 pub mod secret;
 pub mod ssh;
 

@@ -163,6 +163,9 @@ pub struct LaterArgs {
     /// Named builder; `default` is accepted
     #[arg(long)]
     pub builder: Option<String>,
+    /// Rules about the sources of the build; `disabled=true` is accepted
+    #[arg(long)]
+    pub policy: Vec<String>,
     /// Parent control group of steps
     #[arg(long)]
     pub cgroup_parent: Option<String>,
