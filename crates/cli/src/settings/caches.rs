@@ -287,16 +287,17 @@ fn unknown(flag: &str, kind: &str) -> CommandError {
 mod tests {
     use super::*;
 
+    fn one(text: &str, environment: &Environment) -> Result<CacheImport, String> {
+        let read = imports(&[text.to_owned()], environment).map_err(|error| error.messages[0].clone())?;
+        read.into_iter().next().ok_or("nothing".to_owned())
+    }
+
     #[test]
     fn caches_are_named_by_reference_or_directory() {
         let registry = |name: &str| CacheImport {
             place: CachePlace::Registry(reference(name).expect("a reference")),
         };
-        let import = |text: &str| {
-            let read = imports(&[text.to_owned()], &Environment::default());
-            let read = read.map_err(|error| error.messages[0].clone())?;
-            read.into_iter().next().ok_or("nothing".to_owned())
-        };
+        let import = |text: &str| one(text, &Environment::default());
         assert_eq!(import("user/app:cache"), Ok(registry("user/app:cache")));
         assert_eq!(
             import("type=registry,ref=user/app:cache"),
@@ -367,7 +368,7 @@ mod tests {
             ("ACTIONS_RESULTS_URL", "https://results/"),
             ("ACTIONS_RUNTIME_TOKEN", "t"),
         ]);
-        let found = import("type=gha,scope=main,timeout=5s", &actions).expect("valid");
+        let found = one("type=gha,scope=main,timeout=5s", &actions).expect("valid");
         let CachePlace::Actions(settings) = found.place else {
             panic!("not the service: {:?}", found.place)
         };
@@ -376,14 +377,14 @@ mod tests {
             ("main", Duration::from_secs(5))
         );
         assert!(!format!("{settings:?}").contains("token"));
-        assert!(import("type=gha", &Environment::default()).is_err());
-        assert!(import("type=gha,version=1", &actions).is_err());
+        assert!(one("type=gha", &Environment::default()).is_err());
+        assert!(one("type=gha,version=1", &actions).is_err());
         let keys = environment(&[
             ("AWS_ACCESS_KEY_ID", "id"),
             ("AWS_SECRET_ACCESS_KEY", "s"),
             ("AWS_REGION", "eu"),
         ]);
-        let found = import("type=s3,bucket=b,endpoint_url=http://127.0.0.1:1,prefix=p/", &keys).expect("valid");
+        let found = one("type=s3,bucket=b,endpoint_url=http://127.0.0.1:1,prefix=p/", &keys).expect("valid");
         let CachePlace::S3(settings) = found.place else {
             panic!("no bucket: {:?}", found.place)
         };
@@ -394,8 +395,8 @@ mod tests {
             "type=s3,bucket=b,endpoint_url=host",
             "type=s3,bucket=b,use_path_style=maybe",
         ] {
-            assert!(import(bad, &keys).is_err(), "{bad}");
+            assert!(one(bad, &keys).is_err(), "{bad}");
         }
-        assert!(import("type=s3,bucket=b,region=r", &Environment::default()).is_err());
+        assert!(one("type=s3,bucket=b,region=r", &Environment::default()).is_err());
     }
 }
