@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kiln_graph::EventSink;
 use kiln_oci::Platform;
+use kiln_registry::RegistryError;
 use kiln_sandbox::emulator::{EmulatorError, Execution, execution};
 use kiln_worker::exec::ExecSettings;
 use kiln_worker::{ImageError, MountError, StepExit, WorkerError};
@@ -184,6 +185,13 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
                 command.hints.push(format!("did you mean {meant}?"));
             }
             base_hints(&mut command, source, &need.platform);
+            let unknown = matches!(
+                &**source,
+                WorkerError::Image(ImageError::Resolve { source, .. }) if matches!(source, RegistryError::NotFound { .. })
+            );
+            if need.meant.is_some() && unknown {
+                command.kind = ErrorKind::User;
+            }
             command
         }
         BuildError::Step { vertex, text, source } => {
@@ -232,8 +240,7 @@ pub fn base_hints(command: &mut CommandError, error: &WorkerError, wanted: &Plat
     }
 }
 
-fn registry_hints(command: &mut CommandError, error: &kiln_registry::RegistryError) {
-    use kiln_registry::RegistryError;
+fn registry_hints(command: &mut CommandError, error: &RegistryError) {
     match error {
         RegistryError::Unreachable { host, .. } => {
             command.hints.push(format!(
