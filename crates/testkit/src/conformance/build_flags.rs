@@ -15,10 +15,10 @@ use kiln_flags::output::{Output, outputs};
 use kiln_flags::policy::{LogLevel, Policy};
 use kiln_flags::secret::Secret;
 use kiln_flags::{FlagError, annotation, attest, cache, context, entitlement, host, pair, ssh};
-use kiln_oci::Platform;
 use serde_json::{Map, Value, json};
 
 use super::CorpusResult;
+use super::oci::platform;
 use super::tables::{self, Case, Table, Verdict, contains, equal, strings};
 
 /// `cli-flags`: values of flags, read by the code that reads those of `kiln build`.
@@ -271,17 +271,6 @@ fn build_arguments(case: &Case) -> Result<(), String> {
         .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
         .collect();
     equal(expected, named)
-}
-
-fn platform(value: &Value) -> Platform {
-    let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
-    Platform {
-        os: text("OS"),
-        architecture: text("Architecture"),
-        variant: text("Variant"),
-        os_version: text("OSVersion"),
-        os_features: strings(&value["OSFeatures"]),
-    }
 }
 
 fn normal_platform(case: &Case) -> Result<(), String> {

@@ -236,7 +236,7 @@ fn read_platform(text: &str) -> Result<Platform, String> {
 }
 
 /// A platform in the peers' field names.
-fn platform(value: &Value) -> Platform {
+pub(super) fn platform(value: &Value) -> Platform {
     let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
     Platform {
         os: text("OS"),
