@@ -213,11 +213,11 @@ impl Unpacking {
         let mut made = Entry {
             path: Vec::new(),
             kind: EntryKind::Fifo,
-            mode: header.mode()? & 0o7777,
-            uid: u32::try_from(header.uid()?).unwrap_or(u32::MAX),
-            gid: u32::try_from(header.gid()?).unwrap_or(u32::MAX),
+            mode: unless_blank(header.as_old().mode, || header.mode())? & 0o7777,
+            uid: u32::try_from(unless_blank(header.as_old().uid, || header.uid())?).unwrap_or(u32::MAX),
+            gid: u32::try_from(unless_blank(header.as_old().gid, || header.gid())?).unwrap_or(u32::MAX),
             mtime: Mtime {
-                seconds: i64::try_from(header.mtime()?).unwrap_or(0),
+                seconds: i64::try_from(unless_blank(header.as_old().mtime, || header.mtime())?).unwrap_or(0),
                 nanos: 0,
             },
             xattrs: attributes.xattrs,
@@ -522,6 +522,15 @@ fn attributes_of(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Extended> 
     }
     found.xattrs.sort();
     Ok(found)
+}
+
+/// A number of a header; zero if its field is blank, as some archivers leave those that mean nothing to them.
+fn unless_blank<T: Default, const N: usize>(field: [u8; N], read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        Ok(T::default())
+    } else {
+        read()
+    }
 }
 
 /// Seconds with an optional fraction.
