@@ -258,7 +258,7 @@ fn export(mut attributes: Attributes, environment: &Environment) -> Result<Cache
         }
     };
     let limit = attributes.take("mounts-max");
-    let limit = limit.map_or(Ok(LARGEST_MOUNT), |text| crate::settings::size(&text))?;
+    let limit = limit.map_or(Ok(LARGEST_MOUNT), |text| crate::settings::size("--cache-to", &text))?;
     let choice = ExportChoice {
         mode,
         mounts: attributes.truth("mounts")?.then_some(limit),
