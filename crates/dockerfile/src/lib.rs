@@ -5,6 +5,7 @@
 //! * [`epoch`] — what `SOURCE_DATE_EPOCH` means.
 //! * [`lint`] — rules about a file; [`outline`] — what can be built of it, and which arguments it takes.
 //! * [`expand`] — parameter expansion and word splitting.
+//! * [`git`] — git repositories as they are named.
 //! * [`ignore`] — `.dockerignore` files; [`path_pattern`] — Go's `filepath.Match` and `filepath.Clean`.
 //! * [`plan`] — which stages and images are needed; [`lower`] — the graph and the image configurations.
 
@@ -16,6 +17,7 @@ pub mod diagnostic;
 pub mod duration;
 pub mod epoch;
 pub mod expand;
+pub mod git;
 pub mod ignore;
 pub mod instruction;
 pub mod lint;

@@ -9,6 +9,7 @@ mod build_flags;
 mod dockerfile_frontend;
 mod dockerfile_integration;
 mod dockerfile_syntax;
+mod git_references;
 mod known_failures;
 mod metadata_action;
 mod oci;
@@ -106,6 +107,7 @@ pub const CORPORA: &[Corpus] = &[
     Corpus::new("dockerfile-golden", dockerfile_frontend::dockerfile_golden),
     Corpus::new("workdir-paths", build_flags::workdir_paths),
     Corpus::new("cli-flags", build_flags::cli_flags),
+    Corpus::new("git-refs", git_references::drive),
     Corpus::new("image-reference", oci::image_reference),
     Corpus::new("platforms", oci::platforms),
     Corpus::new("digest", oci::digest),
