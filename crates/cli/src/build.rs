@@ -5,6 +5,7 @@ mod caches;
 mod error;
 pub mod frontend;
 mod publish;
+pub mod remote;
 pub mod request;
 
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use kiln_sandbox::IdentityMap;
 use kiln_solver::{Solution, SolveOptions, Solved, StepContext, solve};
 use kiln_store::Store;
 use kiln_worker::exec::ExecSettings;
-use kiln_worker::{Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Wants};
+use kiln_worker::{Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Remotes, Wants};
 use tokio_util::sync::CancellationToken;
 
 use assemble::BuiltImage;
@@ -38,6 +39,8 @@ pub struct Machine {
     pub cancel: CancellationToken,
     /// How steps run.
     pub exec: ExecSettings,
+    /// Git repositories and URLs.
+    pub remotes: Remotes,
     /// Which owners files can have.
     pub identities: IdentityMap,
     /// Steps at the same time.
@@ -50,9 +53,10 @@ impl std::fmt::Debug for Machine {
     }
 }
 
-/// Builds: the Dockerfile becomes a graph, the graph roots, the roots images, and the images go where they are
+/// Builds: what the Dockerfile stands in is fetched, the Dockerfile becomes a graph, the graph roots, the roots images, and the images go where they are
 /// wanted. Tags move last, when every platform is there.
 pub async fn run(request: &BuildRequest, machine: &Machine) -> Result<BuildResult, BuildError> {
+    let request = &remote::load(request, machine).await?;
     let mut linter = frontend::linter(request)?;
     let planned = frontend::plan(request, machine, &mut linter).await;
     frontend::tell(machine, &linter);
@@ -102,6 +106,7 @@ async fn solve_graph(
         exec: machine.exec.clone(),
         ownership: machine.ownership(),
         imports: caches::imports(request, machine),
+        remotes: machine.remotes.clone(),
     }));
     let context = StepContext {
         events: machine.events.clone(),

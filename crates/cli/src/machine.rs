@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kiln_registry::{Client, ClientSettings, Credentials, DockerConfig, HostsConfig, NoCredentials};
 use kiln_sandbox::{EmulatorSearch, IdentityMap};
 use kiln_store::Store;
+use kiln_worker::{RemoteAuth, RemoteSettings, Remotes};
 
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
@@ -68,6 +69,41 @@ pub fn client(environment: &Environment) -> Result<Client, CommandError> {
         hosts,
         user_agent: format!("kiln/{}", env!("CARGO_PKG_VERSION")),
     }))
+}
+
+/// Variables that `git` may know: how the network is reached, and whom it trusts.
+const GIT_VARIABLES: [&str; 11] = [
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+];
+
+/// Fetches git repositories and URLs.
+pub fn remotes(environment: &Environment, store: &Store, auth: RemoteAuth) -> Remotes {
+    let variable = |name: &&str| {
+        let value = environment.variables.get(*name)?;
+        Some(((*name).to_owned(), value.clone()))
+    };
+    let settings = RemoteSettings {
+        path: environment.path.clone(),
+        environment: GIT_VARIABLES.iter().filter_map(variable).collect(),
+        known_hosts: environment
+            .home
+            .iter()
+            .map(|home| home.join(".ssh/known_hosts"))
+            .collect(),
+        auth,
+        user_agent: format!("kiln/{}", env!("CARGO_PKG_VERSION")),
+    };
+    Remotes::new(store.clone(), settings)
 }
 
 /// Where emulators are searched. Whether a private table is possible is only tried if something foreign is wanted.

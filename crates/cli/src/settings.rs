@@ -4,17 +4,16 @@ mod caches;
 pub mod call;
 mod context;
 pub mod meta;
+mod named_contexts;
 mod outputs;
 mod proxies;
 pub mod secrets;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_dockerfile::plan::{NamedContext, NoCache, PlanRequest};
+use kiln_dockerfile::plan::{BuildContext, NoCache, PlanRequest};
 use kiln_flags::FlagError;
-use kiln_flags::context::LayoutReference;
 use kiln_flags::entitlement::Entitlement;
 use kiln_flags::host::{GATEWAY, Host};
 use kiln_flags::limit::Limit;
@@ -59,9 +58,9 @@ pub fn build_request(
     let cache_to = caches::exports(&args.cache_to, &build_args, environment)?;
     let mut directories = HashMap::new();
     if let Some(directory) = &files.directory {
-        directories.insert("context".to_owned(), directory.clone());
+        directories.insert(BuildContext::NAME.to_owned(), directory.clone());
     }
-    let contexts = contexts(&args.build_context, &mut directories)?;
+    let contexts = named_contexts::parse(&args.build_context, &mut directories)?;
     let allowed = kiln_flags::entitlement::allowed(&args.allow)
         .map_err(|error| invalid("--allow", &error).hint("there are network.host and security.insecure"))?;
     let allows = |entitlement: &Entitlement| allowed.entitlements.contains(entitlement);
@@ -86,6 +85,7 @@ pub fn build_request(
         ulimits: ulimits(&args.ulimit)?,
         cgroup_parent: None,
         time: 0,
+        context: BuildContext::Local,
         ignore: files.ignore.clone(),
         file: files.dockerfile_path.clone(),
         allow_host_network: allows(&Entitlement::HostNetwork),
@@ -94,6 +94,7 @@ pub fn build_request(
     };
     let request = BuildRequest {
         dockerfile: files.dockerfile.clone(),
+        remote: files.remote.clone(),
         plan,
         directories,
         tags,
@@ -242,56 +243,6 @@ pub fn pairs(
 /// A value that cannot be read.
 fn invalid(flag: &str, error: &FlagError) -> CommandError {
     CommandError::user(format!("invalid {flag}: {error}"))
-}
-
-fn contexts(
-    written: &[String],
-    directories: &mut HashMap<String, PathBuf>,
-) -> Result<BTreeMap<String, NamedContext>, CommandError> {
-    let mut contexts = BTreeMap::new();
-    let named = kiln_flags::context::contexts(written).map_err(|error| {
-        invalid("--build-context", &error).hint("write NAME=PATH, NAME=docker-image://REF or NAME=oci-layout://PATH")
-    })?;
-    for (name, value) in named {
-        let value = value.as_str();
-        let context = if value == "docker-image://scratch" {
-            NamedContext::Scratch
-        } else if let Some(image) = value.strip_prefix("docker-image://") {
-            NamedContext::Image(reference(image)?)
-        } else if let Some(layout) =
-            LayoutReference::parse(value).map_err(|error| invalid("--build-context", &error))?
-        {
-            NamedContext::Layout {
-                path: PathBuf::from(&layout.path),
-                reference: in_layout(&layout)?,
-            }
-        } else if value.starts_with("http://") || value.starts_with("https://") {
-            NamedContext::Http(value.to_owned())
-        } else {
-            let path = PathBuf::from(value);
-            if !path.is_dir() {
-                return Err(CommandError::user(format!(
-                    "the directory `{value}` of --build-context {name} does not exist"
-                )));
-            }
-            let ignore = context::ignore_file(&path, None)?;
-            directories.insert(name.clone(), path);
-            NamedContext::Local { ignore }
-        };
-        contexts.insert(name, context);
-    }
-    Ok(contexts)
-}
-
-/// The name by which an image is looked for in a layout.
-fn in_layout(layout: &LayoutReference) -> Result<Reference, CommandError> {
-    let tag = layout.tag.as_deref().map(|tag| format!(":{tag}")).unwrap_or_default();
-    let digest = layout
-        .digest
-        .as_ref()
-        .map(|digest| format!("@{digest}"))
-        .unwrap_or_default();
-    reference(&format!("layout{tag}{digest}"))
 }
 
 fn no_cache(args: &BuildArgs) -> NoCache {

@@ -1,7 +1,12 @@
 //! `SOURCE_DATE_EPOCH`: a number of seconds, or the name of something whose time it takes.
 
+use std::collections::BTreeMap;
+
+use kiln_graph::{GitSource, HttpSource};
+
 use crate::diagnostic::SyntaxError;
-use crate::instruction::Kind;
+use crate::instruction::{Copy, Kind};
+use crate::lower::remote_source::{RemoteSource, remote_source};
 use crate::plan::{NamedContext, PlanRequest};
 use crate::stage::{Dockerfile, Stage};
 
@@ -19,8 +24,10 @@ pub enum Epoch {
     Context,
     /// The time of a named context.
     Named(NamedContext),
-    /// The time of the only thing that a stage fetches, as its ADD names it.
-    Added(String),
+    /// The time of the commit that is the only thing that a stage fetches.
+    AddedGit(GitSource),
+    /// The time of the file that is the only thing that a stage fetches.
+    AddedHttp(HttpSource),
 }
 
 /// What `SOURCE_DATE_EPOCH` means: the build argument, else the default of the global ARG.
@@ -61,36 +68,145 @@ fn meaning(dockerfile: &Dockerfile, request: &PlanRequest, text: &str) -> Result
     match dockerfile.stage(text, dockerfile.stages.len()) {
         Some(stage) => {
             let stage = &dockerfile.stages[stage];
-            added(stage).map_err(|error| error.at(stage.lines))
+            Adding::new(dockerfile, request)
+                .added(stage)
+                .map_err(|error| error.at(stage.lines))
         }
         None => Err(SyntaxError::new(format!("invalid {NAME}: {text}"))
             .hint("it is a number of seconds since 1970, `context`, or the name of a stage that only fetches")),
     }
 }
 
-/// A stage has a time if all that it does is to fetch one thing.
-fn added(stage: &Stage) -> Result<Epoch, SyntaxError> {
-    let unfit = |why: String| SyntaxError::new(format!("{NAME} stage does not meet source-only requirements: {why}"));
-    if stage.from.base != "scratch" {
-        return Err(unfit("base must be scratch".into()));
+/// Reads a stage that does nothing but fetch, without what the platforms decide.
+struct Adding<'a> {
+    dockerfile: &'a Dockerfile,
+    request: &'a PlanRequest,
+    args: BTreeMap<String, String>,
+}
+
+impl<'a> Adding<'a> {
+    /// With the global arguments.
+    fn new(dockerfile: &'a Dockerfile, request: &'a PlanRequest) -> Adding<'a> {
+        let mut adding = Adding {
+            dockerfile,
+            request,
+            args: BTreeMap::new(),
+        };
+        for arg in dockerfile.global_args.iter().filter(|arg| arg.name != NAME) {
+            // A default that cannot be expanded is an error of the build itself, and told there.
+            let _ = adding.declare(&arg.name, arg.default.as_deref());
+        }
+        adding
     }
-    let mut sources = Vec::new();
-    for instruction in &stage.instructions {
-        match &instruction.kind {
-            Kind::Copy(copy) if copy.add => sources.extend(copy.sources.iter().cloned()),
-            other => return Err(unfit(format!("unsupported {} instruction", other.name()))),
+
+    /// A stage has a time if all that it does is to fetch one thing.
+    fn added(mut self, stage: &Stage) -> Result<Epoch, SyntaxError> {
+        if self.expanded(&stage.from.base)? != "scratch" {
+            return Err(SyntaxError::new(format!("{NAME} stage must use FROM scratch")));
+        }
+        let one = || SyntaxError::new(format!("{NAME} stage must contain exactly one remote ADD"));
+        let mut found = None;
+        for instruction in &stage.instructions {
+            match &instruction.kind {
+                Kind::Arg(args) => {
+                    for (name, default) in args {
+                        self.declare(name, default.as_deref())?;
+                    }
+                }
+                Kind::Copy(add) if add.add && found.is_none() => found = Some(self.fetched(add)?),
+                Kind::Copy(add) if add.add => return Err(one()),
+                other => {
+                    return Err(SyntaxError::new(format!(
+                        "{NAME} stage does not meet source-only requirements: unsupported {} instruction",
+                        other.name()
+                    )));
+                }
+            }
+        }
+        found.ok_or_else(one)
+    }
+
+    fn fetched(&self, add: &Copy) -> Result<Epoch, SyntaxError> {
+        let one = || SyntaxError::new(format!("{NAME} stage must contain exactly one remote ADD source"));
+        let [source] = add.sources.as_slice() else {
+            return Err(one());
+        };
+        let checksum = add.checksum.as_deref().map(|text| self.expanded(text)).transpose()?;
+        match remote_source(&self.expanded(source)?, add, checksum.as_deref())? {
+            Some(RemoteSource::Git(git)) if add.heredocs.is_empty() => Ok(Epoch::AddedGit(git)),
+            Some(RemoteSource::Http(http)) if add.heredocs.is_empty() => Ok(Epoch::AddedHttp(http)),
+            _ => Err(one()),
         }
     }
-    match sources.as_slice() {
-        [one] if is_remote(one) => Ok(Epoch::Added(one.clone())),
-        _ => Err(SyntaxError::new(format!(
-            "{NAME} stage source must be a single HTTP(S) or Git ADD"
-        ))),
+
+    fn declare(&mut self, name: &str, default: Option<&str>) -> Result<(), SyntaxError> {
+        let value = match (self.request.build_args.get(name), default) {
+            (Some(given), _) => given.clone(),
+            (None, Some(default)) => self.expanded(default)?,
+            (None, None) => return Ok(()),
+        };
+        self.args.insert(name.to_owned(), value);
+        Ok(())
+    }
+
+    fn expanded(&self, text: &str) -> Result<String, SyntaxError> {
+        let expanded = self
+            .dockerfile
+            .expander()
+            .expand(text, &|name: &str| self.args.get(name).cloned());
+        expanded
+            .map(|expanded| expanded.text)
+            .map_err(|error| SyntaxError::new(error.to_string()))
     }
 }
 
-fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"]
-        .iter()
-        .any(|scheme| source.starts_with(scheme))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lint::Linter;
+
+    fn meant(text: &str, request: &PlanRequest) -> Result<Epoch, String> {
+        let dockerfile = Dockerfile::parse(text, &mut Linter::new()).map_err(|error| error.message)?;
+        epoch(&dockerfile, request).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn a_stage_that_only_fetches_has_the_time_of_what_it_fetches() {
+        let text = "ARG SOURCE_DATE_EPOCH=src\nARG HOST=h\nFROM scratch AS src\nARG FILE=a.tar\n\
+                    ADD https://$HOST/$FILE /\nFROM scratch\n";
+        let Ok(Epoch::AddedHttp(http)) = meant(text, &PlanRequest::default()) else {
+            panic!("a file");
+        };
+        assert_eq!(http.url, "https://h/a.tar");
+        let mut request = PlanRequest::default();
+        request.build_args.insert("FILE".into(), "b.git#v1".into());
+        let Ok(Epoch::AddedGit(git)) = meant(text, &request) else {
+            panic!("a repository");
+        };
+        assert_eq!(git.reference.as_deref(), Some("v1"));
+        request.build_args.insert(NAME.into(), "12".into());
+        assert_eq!(meant(text, &request), Ok(Epoch::At(12)));
+    }
+
+    #[test]
+    fn other_stages_have_no_time() {
+        for (body, message) in [
+            (
+                "FROM scratch AS src\nCOPY a /\n",
+                "source-only requirements: unsupported COPY",
+            ),
+            ("FROM busybox AS src\nADD https://h/a /\n", "must use FROM scratch"),
+            ("FROM scratch AS src\nADD a /\n", "exactly one remote ADD source"),
+            (
+                "FROM scratch AS src\nADD https://h/a /\nADD https://h/b /\n",
+                "exactly one remote ADD",
+            ),
+            ("FROM scratch AS src\n", "exactly one remote ADD"),
+            ("FROM scratch\n", "invalid SOURCE_DATE_EPOCH: src"),
+        ] {
+            let text = format!("ARG SOURCE_DATE_EPOCH=src\n{body}");
+            let error = meant(&text, &PlanRequest::default()).expect_err(body);
+            assert!(error.contains(message), "{body}: {error}");
+        }
+    }
 }

@@ -7,10 +7,12 @@
 mod architecture;
 mod args;
 mod configure;
+mod context;
 mod copy;
 mod history;
 mod mount;
 mod outline;
+pub(crate) mod remote_source;
 mod run;
 mod stage;
 mod workdir;
@@ -26,6 +28,7 @@ use crate::outline::Outline;
 use crate::plan::{Need, PlanRequest, Resolved};
 use crate::stage::Dockerfile;
 
+pub use context::{CONTEXT_FILE, context_graph};
 pub use history::timestamp;
 pub use workdir::{is_absolute, workdir};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use kiln_graph::{GitSource, ImageOrigin, ImageSource, NetworkMode};
+use kiln_graph::{GitSource, HttpSource, ImageOrigin, ImageSource, NetworkMode};
 use kiln_oci::{ImageConfig, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,8 @@ pub struct PlanRequest {
     pub cgroup_parent: Option<String>,
     /// The request's time in seconds since the epoch.
     pub time: i64,
+    /// What the build context is.
+    pub context: BuildContext,
     /// Ignore patterns of the build context.
     pub ignore: Vec<String>,
     /// The Dockerfile's path, for messages.
@@ -52,6 +54,36 @@ pub struct PlanRequest {
     pub allow_insecure: bool,
     /// Whether stages that the target does not need are looked at too: to check a file, not to build it.
     pub every_stage: bool,
+}
+
+impl PlanRequest {
+    /// `SOURCE_DATE_EPOCH` in seconds, once it stands for a number.
+    pub fn epoch(&self) -> Option<i64> {
+        self.build_args.get(crate::epoch::NAME)?.parse().ok()
+    }
+}
+
+/// What the build context is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuildContext {
+    /// A directory of the user's; the worker knows where.
+    #[default]
+    Local,
+    /// A git repository.
+    Git(GitSource),
+    /// What a URL gives.
+    Http {
+        /// The URL.
+        source: HttpSource,
+        /// Whether it is an archive whose files are the context; else the context is the file itself.
+        archive: bool,
+    },
+}
+
+impl BuildContext {
+    /// The name of the build context among all contexts.
+    pub const NAME: &str = "context";
 }
 
 /// What a named context is.

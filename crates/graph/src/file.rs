@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct FileOp {
     /// Carried out in order.
     pub actions: Vec<FileAction>,
+    /// `SOURCE_DATE_EPOCH`: the time of whatever gets the build's, and the latest that anything has. None: the time
+    /// is 0, and there is no latest.
+    pub epoch: Option<i64>,
 }
 
 /// One thing done to the files.
@@ -66,6 +69,8 @@ pub struct CopyAction {
     pub exclude: Vec<String>,
     /// Whether a source that is a symbolic link is copied as what it points at.
     pub follow_links: bool,
+    /// Whether files keep the times that they have in the source; else they get the build's.
+    pub keep_times: bool,
     /// How the source stood in the Dockerfile, for messages.
     pub written: String,
 }
@@ -94,6 +99,7 @@ impl CopyAction {
             parents: false,
             exclude: Vec::new(),
             follow_links: true,
+            keep_times: false,
             written: source.to_owned(),
         }
     }

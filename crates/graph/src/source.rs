@@ -88,4 +88,8 @@ pub struct GitSource {
     pub checksum: Option<String>,
     /// Whether submodules are checked out too.
     pub submodules: bool,
+    /// Whether files carry the commit's time; else that of the build.
+    pub commit_times: bool,
+    /// Whether the commit that the checksum names is fetched even if the reference has moved on.
+    pub fetch_by_commit: bool,
 }

@@ -233,10 +233,12 @@ fn copy(graph: &mut Graph, base: &VertexId, from: &VertexId, name: &str) -> Vert
         parents: false,
         exclude: Vec::new(),
         follow_links: true,
+        keep_times: false,
         written: "src".into(),
     };
     let op = Op::File(FileOp {
         actions: vec![FileAction::Copy(action)],
+        epoch: None,
     });
     graph.add(op, vec![base.clone(), from.clone()], meta(name))
 }

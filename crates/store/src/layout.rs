@@ -11,7 +11,7 @@ use crate::layer::LayerId;
 pub(crate) const FORMAT: u64 = 1;
 
 /// Names that may stand in the state directory.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "version",
     "lock",
     "store.db",
@@ -23,6 +23,7 @@ const NAMES: [&str; 12] = [
     "contexts",
     "keys",
     "mounts",
+    "git",
     "sessions",
 ];
 
@@ -100,10 +101,14 @@ impl Layout {
         self.root.join("mounts").join("empty")
     }
 
+    pub(crate) fn repository(&self, name: &str) -> PathBuf {
+        self.root.join("git").join(Digest::sha256(name).hex())
+    }
+
     /// Every directory that a store has from the start.
     pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> + '_ {
         let algorithms = [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
-        let plain = ["indexes", "trees", "contexts", "keys", "mounts", "sessions"];
+        let plain = ["indexes", "trees", "contexts", "keys", "mounts", "git", "sessions"];
         algorithms
             .into_iter()
             .map(|algorithm| self.blobs(algorithm))

@@ -15,6 +15,7 @@
 //! │   ├── lock               locked while a step uses the directory
 //! │   └── root/              what is mounted; appears when it is filled
 //! ├── mounts/empty/          a directory that stays empty
+//! ├── git/<hex>              one bare repository each, named by the digest of its remote; used under a key's lock
 //! ├── keys/<hex>             flock: one step with this cache key at a time; removed by its holder
 //! └── sessions/              what must not outlive its process
 //!     ├── <token>.lock       flock: held by the process until it ends, however it ends

@@ -132,6 +132,20 @@ impl Store {
             path,
         })
     }
+
+    /// The directory in which what was fetched of the git repository `name` is kept between builds. It is made at
+    /// first use, empty; whoever works in it holds a lock of the same name.
+    pub fn git_repository(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.layout().repository(name);
+        // A store that an older program made has no directory for repositories.
+        for directory in path.parent().into_iter().chain([path.as_path()]) {
+            match rustix::fs::mkdir(directory, Mode::from_raw_mode(0o700)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(StoreError::io("create", directory, error)),
+            }
+        }
+        Ok(path)
+    }
 }
 
 #[cfg(test)]
@@ -197,5 +211,20 @@ mod tests {
         std::fs::write(path.join("file"), "x").expect("write");
         drop(scratch);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn repositories_are_kept_by_their_names() {
+        let (_directory, store) = temporary_store();
+        let path = store.git_repository("https://h/x.git").expect("repository");
+        std::fs::write(path.join("HEAD"), "x").expect("write");
+        assert_eq!(store.git_repository("https://h/x.git").expect("repository"), path);
+        assert_ne!(store.git_repository("../../etc").expect("repository"), path);
+        assert!(
+            store
+                .git_repository("../../etc")
+                .expect("repository")
+                .starts_with(store.root())
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! - **Base images** ([`BaseImages`]): busybox and a stand-in for Alpine, made of Debian's static busybox for several
 //!   architectures and served by a small registry inside the test process.
 //! - **Peers** ([`DockerRegistry`], [`KilnRegistry`], [`MotoServer`], [`CacheService`]): servers on a free loopback port, stopped by their id on drop.
+//! - **Remote sources** ([`GitServer`], [`HttpServer`]): repositories and files on a free loopback port.
 //! - **Faults** ([`FaultProxy`]): a proxy that resets, truncates, corrupts or refuses at chosen points, a bounded number
 //!   of times.
 //! - **Runs** ([`Fixture`]): a private state directory and configuration in which the `kiln` binary is started.
@@ -24,6 +25,7 @@ mod docker_registry;
 mod error;
 mod fault_proxy;
 mod fixture;
+mod git_server;
 mod http;
 mod http_server;
 mod image_layout;
@@ -42,6 +44,7 @@ pub use docker_registry::{Access, DockerRegistry};
 pub use error::TestkitError;
 pub use fault_proxy::{Fault, FaultProxy, Rule};
 pub use fixture::{Fixture, Outcome, registries_toml};
+pub use git_server::{GitRepository, GitServer, GitServing};
 pub use http::{Request, Response, exchange};
 pub use http_server::HttpServer;
 pub use image_layout::{ImageLayout, Tree};

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use kiln_image::plan::{Content, PlannedEntry};
@@ -82,8 +83,15 @@ impl Archives for StoreArchives {
     }
 }
 
+/// The tar stream inside a file of the user's. None: it is no archive.
+pub fn tar_stream(file: &Path) -> std::io::Result<Option<Box<dyn Read + Send>>> {
+    let directory = crate::source_tree::open_directory(file.parent().unwrap_or(Path::new("/")))?;
+    let name = file.file_name().unwrap_or_default();
+    decompressed(&directory, std::os::unix::ffi::OsStrExt::as_bytes(name))
+}
+
 /// The tar stream inside a file, if it is a tar archive, plain or compressed with a method that is known.
-fn decompressed(dir: &Arc<OwnedFd>, path: &[u8]) -> std::io::Result<Option<Box<dyn Read + Send>>> {
+pub(crate) fn decompressed(dir: &Arc<OwnedFd>, path: &[u8]) -> std::io::Result<Option<Box<dyn Read + Send>>> {
     let open = || open_below(dir, path).map(BufReader::new);
     let mut file = open()?;
     let start = file.fill_buf()?;
@@ -103,6 +111,21 @@ fn decompressed(dir: &Arc<OwnedFd>, path: &[u8]) -> std::io::Result<Option<Box<d
         return Ok(None);
     }
     reader(open()?, method).map(Some)
+}
+
+/// The time of the newest entry of an archive, in seconds since 1970. None: the file is no archive, or empty.
+pub(crate) fn newest_entry(dir: &Arc<OwnedFd>, path: &[u8]) -> std::io::Result<Option<i64>> {
+    let Some(reader) = decompressed(dir, path)? else {
+        return Ok(None);
+    };
+    let mut newest = None;
+    for entry in tar::Archive::new(reader).entries()? {
+        // An entry that says no time is not the newest.
+        if let Ok(time) = entry?.header().mtime() {
+            newest = newest.max(Some(i64::try_from(time).unwrap_or(i64::MAX)));
+        }
+    }
+    Ok(newest)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -115,6 +115,7 @@ pub async fn contents_of(layers: &Layers, root: &[LayerId], source: &str) -> Res
     let tree = SourceTree::of_root(layers, root, true).await?;
     let op = FileOp {
         actions: vec![FileAction::Copy(CopyAction::contents(INPUT, &clean(source)))],
+        epoch: None,
     };
     let archives = StoreArchives::new(layers.store().clone(), UnpackOptions::default());
     let inputs = CopyInputs {
@@ -312,7 +313,11 @@ impl<'a> Copying<'a> {
             mode,
             uid: owner.uid,
             gid: owner.gid,
-            mtime: destination.time(),
+            mtime: if self.action.keep_times {
+                entry.mtime
+            } else {
+                destination.time()
+            },
             ..entry.clone()
         }
     }

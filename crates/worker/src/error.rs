@@ -51,6 +51,9 @@ pub enum WorkerError {
     /// A mount of RUN.
     #[error(transparent)]
     Mount(#[from] crate::mounts::MountError),
+    /// A git repository.
+    #[error(transparent)]
+    Git(crate::git::GitError),
     /// Something that parses and is not carried out.
     #[error("{what} is not supported yet")]
     Unsupported {

@@ -1,7 +1,8 @@
 //! Runs what the solver decides: sources, copies, processes. Implements [`kiln_solver::Worker`].
 //!
 //! * [`local`] — [`LocalWorker`], one machine's worker: the seam's methods, each a few lines that call the rest.
-//! * [`context`] — the user's directories; [`images`] — base images; [`http`] — URLs.
+//! * [`context`] — the user's directories; [`images`] — base images.
+//! * [`remotes`] — what is fetched otherwise: [`git`] — repositories; [`http`] — files from URLs.
 //! * [`copy`] — COPY and ADD as the plan of one layer, with [`destination`], [`source_tree`], [`taken`],
 //!   [`glob`], [`chmod`], [`owner`] and [`archive`].
 //! * [`selection`] — the digests over what a step takes from its inputs.
@@ -19,6 +20,7 @@ pub mod copy;
 pub mod destination;
 mod error;
 pub mod exec;
+pub mod git;
 pub mod glob;
 pub mod http;
 pub mod images;
@@ -29,6 +31,7 @@ pub mod mask;
 pub mod mounts;
 pub mod owner;
 pub mod remote_cache;
+pub mod remotes;
 pub mod selection;
 pub mod source_tree;
 pub mod ssh;
@@ -41,5 +44,6 @@ pub use images::{FoundImage, ImageError, Images};
 pub use layers::{Layers, LayersSettings, PackedLayer};
 pub use local::{LocalWorker, LocalWorkerSettings};
 pub use mounts::{MountError, Secrets};
+pub use remotes::{RemoteAuth, RemoteSettings, Remotes};
 pub use ssh::SshAgents;
 pub use wants::Wants;

@@ -25,7 +25,7 @@ use crate::exec::ExecSettings;
 use crate::layers::{Layers, blocking, lock_of};
 use crate::remote_cache::CacheImports;
 use crate::source_tree::{Place, SourceError, SourceTree, clean, known_digest};
-use crate::{Wants, WorkerError};
+use crate::{Remotes, Wants, WorkerError};
 
 /// What a worker is given for one build.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct LocalWorkerSettings {
     pub contexts: HashMap<String, PathBuf>,
     /// Which forms of layers will be asked for.
     pub wants: Wants,
-    /// Time of copied files and made directories, in seconds since the epoch.
+    /// Time of a context's files where they are mounted, in seconds since the epoch.
     pub time: i64,
     /// How steps run.
     pub exec: ExecSettings,
@@ -44,6 +44,8 @@ pub struct LocalWorkerSettings {
     pub ownership: Ownership,
     /// Caches elsewhere.
     pub imports: CacheImports,
+    /// What is fetched from outside, with what proves who asks.
+    pub remotes: Remotes,
 }
 
 /// Runs the steps of one build on this machine.
@@ -51,7 +53,6 @@ pub struct LocalWorkerSettings {
 pub struct LocalWorker {
     settings: LocalWorkerSettings,
     contexts: Mutex<HashMap<VertexKey, Arc<OnceCell<Arc<Context>>>>>,
-    http: OnceCell<reqwest::Client>,
 }
 
 /// The only input of a layer that is made for a mount.
@@ -66,7 +67,6 @@ impl LocalWorker {
         LocalWorker {
             settings,
             contexts: Mutex::default(),
-            http: OnceCell::new(),
         }
     }
 
@@ -125,7 +125,7 @@ impl LocalWorker {
         let actions = sources
             .map(|source| FileAction::Copy(CopyAction::in_place(INPUT, source)))
             .collect();
-        let op = FileOp { actions };
+        let op = FileOp { actions, epoch: None };
         let context = self.context(local).await?;
         let tree = SourceTree {
             view: RootView::new(vec![context.index.clone()]),
@@ -182,7 +182,7 @@ impl LocalWorker {
             self.settings.wants.blob(&vertex.id),
         );
         let layers = self.settings.layers.clone();
-        let (op, time, ownership) = (op.clone(), self.settings.time, self.settings.ownership);
+        let (op, ownership) = (op.clone(), self.settings.ownership);
         let made = blocking(move || {
             let options = UnpackOptions {
                 ownership,
@@ -198,11 +198,14 @@ impl LocalWorker {
             let destination = Destination::new(
                 &view,
                 Mtime {
-                    seconds: time,
+                    seconds: op.epoch.unwrap_or(0),
                     nanos: 0,
                 },
             );
-            let plan = plan_layer(&op, &inputs, destination).map_err(|source| explain(source, &contexts))?;
+            let mut plan = plan_layer(&op, &inputs, destination).map_err(|source| explain(source, &contexts))?;
+            if let Some(epoch) = op.epoch {
+                clamp_times(&mut plan, epoch);
+            }
             make_layer(&layers, plan, &contexts, wants, ownership)
         });
         let layer = made.await?;
@@ -224,9 +227,19 @@ impl LocalWorker {
     pub async fn read_file(&self, root: &Root, view: &RootView, path: &[u8]) -> Result<Option<Vec<u8>>, WorkerError> {
         crate::exec::read_file(&self.settings.layers, root, view, path).await
     }
+}
 
-    async fn http(&self) -> &reqwest::Client {
-        self.http.get_or_init(|| async { reqwest::Client::new() }).await
+/// No time is later than `SOURCE_DATE_EPOCH`.
+fn clamp_times(plan: &mut LayerPlan, epoch: i64) {
+    for planned in plan
+        .entries
+        .iter_mut()
+        .filter(|planned| planned.entry.mtime.seconds >= epoch)
+    {
+        planned.entry.mtime = Mtime {
+            seconds: epoch,
+            nanos: 0,
+        };
     }
 }
 
@@ -365,7 +378,7 @@ impl Worker for LocalWorker {
     type Error = WorkerError;
     type Lock = KeyLock;
 
-    async fn source(&self, vertex: &Vertex, _context: &StepContext) -> Result<Source, WorkerError> {
+    async fn source(&self, vertex: &Vertex, context: &StepContext) -> Result<Source, WorkerError> {
         match &vertex.op {
             Op::Scratch => Ok(Source {
                 key: cache_key(vertex, &[]),
@@ -384,10 +397,8 @@ impl Worker for LocalWorker {
                     description,
                 })
             }
-            Op::Http(http) => crate::http::fetch(self.store(), self.http().await, http).await,
-            Op::Git(_) => Err(WorkerError::Unsupported {
-                what: "a git repository as a source".into(),
-            }),
+            Op::Http(http) => Ok(self.settings.remotes.http(http, &context.cancel).await?.source),
+            Op::Git(git) => Ok(self.settings.remotes.git(git, &context.cancel).await?.source),
             Op::Local(_) | Op::Exec(_) | Op::File(_) | Op::Merge => Err(WorkerError::Unsupported {
                 what: format!("a source of kind `{}`", vertex.op.kind()),
             }),

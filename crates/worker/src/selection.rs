@@ -1,5 +1,5 @@
 //! The digest over what a step takes from one input: paths, types, modes, owners as they will be written, and
-//! contents. Times are no part of it.
+//! contents. Times are part of it only where they are kept.
 
 use kiln_graph::{CopyAction, FileAction, Op, Vertex};
 use kiln_oci::{Algorithm, Digest, Hasher};
@@ -81,7 +81,7 @@ impl Collector<'_, '_> {
                 let taken = taken.map_err(|error| copy_error(error.into()))?;
                 found.extend(taken.into_iter().map(|taken| (taken.relative, taken.entry)));
             }
-            self.entries(&selected.path, found)?;
+            self.entries(&selected.path, found, copy.keep_times)?;
         }
         Ok(())
     }
@@ -100,18 +100,21 @@ impl Collector<'_, '_> {
                 });
                 walk.map_err(|error| copy_error(error.into()))?;
             }
-            self.entries(&selected.path, found)?;
+            self.entries(&selected.path, found, false)?;
         }
         Ok(())
     }
 
-    fn entries(&mut self, root: &[u8], found: Vec<(Vec<u8>, Entry)>) -> Result<(), WorkerError> {
+    fn entries(&mut self, root: &[u8], found: Vec<(Vec<u8>, Entry)>, times: bool) -> Result<(), WorkerError> {
         for (relative, entry) in found {
             let mut path = root.to_vec();
             if !relative.is_empty() {
                 push_component(&mut path, &relative);
             }
-            let value = self.value(&path, &entry)?;
+            let mut value = self.value(&path, &entry)?;
+            if times {
+                value.push_str(&format!(" at {}.{}", entry.mtime.seconds, entry.mtime.nanos));
+            }
             self.hasher.update(b"\n");
             self.hasher.update(&relative);
             self.hasher.update(b"\0");

@@ -29,6 +29,8 @@ pub(crate) const PEERS: &[Need] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("busybox", "busybox-static"),
     ("ssh-keygen", "openssh-client"),
+    ("git", "git"),
+    ("zstd", "zstd"),
 ];
 
 /// Installs the packages of those programs that are not there.

@@ -32,7 +32,7 @@ pub enum OnError {
 /// The flags of `docker buildx build`, and a few more.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// Directory with the files to copy, or `-` for a Dockerfile or tar archive on standard input
+    /// Directory with the files to copy, git repository, URL of an archive or Dockerfile, or `-` for either on standard input
     #[arg(default_value = ".")]
     pub context: String,
     /// Platforms to build for, such as linux/amd64,linux/arm64; `local` is this machine's (repeatable)
@@ -41,7 +41,7 @@ pub struct BuildArgs {
     /// Name of the image, such as registry.example.com/app:1.0 (repeatable)
     #[arg(short, long, value_name = "NAME")]
     pub tag: Vec<String>,
-    /// The Dockerfile; `-` for standard input [default: Dockerfile in the context]
+    /// The Dockerfile, or its URL; `-` for standard input [default: Dockerfile in the context]
     #[arg(short, long, value_name = "FILE", overrides_with = "file")]
     pub file: Option<String>,
     /// Value of a build argument, NAME=VALUE, or NAME for the environment's value (repeatable)

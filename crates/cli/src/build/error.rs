@@ -30,6 +30,10 @@ pub enum BuildError {
     /// A base image or `--from` image.
     #[error("failed to resolve `{}` for {}", .need.reference, .need.platform)]
     Base {
+        /// The Dockerfile's path.
+        file: PathBuf,
+        /// Its text.
+        text: String,
         /// What needs it.
         need: Box<Need>,
         /// Why.
@@ -46,6 +50,23 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: Box<WorkerError>,
+    },
+    /// A remote context, or a Dockerfile at a URL.
+    #[error("failed to fetch `{what}`")]
+    Remote {
+        /// Its address, without credentials.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<WorkerError>,
+    },
+    /// A remote context without the Dockerfile.
+    #[error("failed to read dockerfile: open {path}: no such file or directory in `{context}`")]
+    NoDockerfile {
+        /// Where it should be.
+        path: String,
+        /// The context's address.
+        context: String,
     },
     /// Something of the worker outside a step.
     #[error(transparent)]
@@ -149,9 +170,10 @@ impl BuildError {
     /// Whether the disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            BuildError::Base { source, .. } | BuildError::Step { source, .. } | BuildError::Worker(source) => {
-                source.is_disk_full()
-            }
+            BuildError::Base { source, .. }
+            | BuildError::Remote { source, .. }
+            | BuildError::Step { source, .. }
+            | BuildError::Worker(source) => source.is_disk_full(),
             BuildError::Push { source, .. } => source.is_disk_full(),
             BuildError::Export(source) => source.is_disk_full(),
             BuildError::Store(source) => source.is_disk_full(),

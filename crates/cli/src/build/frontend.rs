@@ -3,12 +3,12 @@
 use kiln_dockerfile::Dockerfile;
 use kiln_dockerfile::epoch::{self, Epoch, epoch};
 use kiln_dockerfile::lint::{Linter, check_platforms};
-use kiln_dockerfile::lower::{Lowered, Lowering, lower};
-use kiln_dockerfile::plan::{Need, Resolved, ResolvedImage};
-use kiln_graph::{Event, ImageOrigin, Outcome};
+use kiln_dockerfile::lower::{CONTEXT_FILE, Lowered, Lowering, lower};
+use kiln_dockerfile::plan::{BuildContext, NamedContext, Need, Resolved, ResolvedImage};
+use kiln_graph::{Event, HttpSource, ImageOrigin, Outcome};
 use kiln_worker::Images;
 
-use crate::build::{BuildError, BuildRequest, Machine};
+use crate::build::{BuildError, BuildRequest, Machine, remote};
 
 /// A build whose graph is known.
 #[derive(Debug)]
@@ -50,8 +50,13 @@ pub fn parse(request: &BuildRequest, linter: &mut Linter) -> Result<Dockerfile, 
 
 /// Parses and lowers, and refuses what the Dockerfile itself declares an error.
 pub async fn plan(request: &BuildRequest, machine: &Machine, linter: &mut Linter) -> Result<Planned, BuildError> {
-    let dockerfile = parse(request, linter)?;
-    let request = with_time(request, &dockerfile)?;
+    let mut dockerfile = parse(request, linter)?;
+    let request = with_time(request, machine, &dockerfile).await?;
+    if request.epoch.is_none() {
+        // The name of something without a time is no time.
+        let named = dockerfile.global_args.iter_mut().filter(|arg| arg.name == epoch::NAME);
+        named.for_each(|arg| arg.default = None);
+    }
     let lowered = lower_all(&request, machine, &dockerfile, linter).await?;
     match linter.violation() {
         Some(violation) => Err(BuildError::syntax(&request, violation)),
@@ -74,13 +79,36 @@ pub fn tell(machine: &Machine, linter: &Linter) {
 }
 
 /// The request with the time that `SOURCE_DATE_EPOCH` stands for.
-fn with_time(request: &BuildRequest, dockerfile: &Dockerfile) -> Result<BuildRequest, BuildError> {
+async fn with_time(
+    request: &BuildRequest,
+    machine: &Machine,
+    dockerfile: &Dockerfile,
+) -> Result<BuildRequest, BuildError> {
     let mut request = request.clone();
     let found = epoch(dockerfile, &request.plan).map_err(|error| BuildError::syntax(&request, error))?;
-    let time = match found {
-        Epoch::At(time) => Some(time),
-        // A directory of the user's has no time of its own.
-        Epoch::Unset | Epoch::Context | Epoch::Named(_) | Epoch::Added(_) => None,
+    let time = match &found {
+        Epoch::Unset => None,
+        Epoch::At(time) => Some(*time),
+        Epoch::Context => match &request.plan.context {
+            // A directory of the user's has no time of its own.
+            BuildContext::Local => None,
+            BuildContext::Git(source) => remote::time_of_commit(machine, source).await?,
+            BuildContext::Http { source, .. } => remote::time_of_file(machine, source).await?,
+        },
+        Epoch::Named(NamedContext::Git(source)) | Epoch::AddedGit(source) => {
+            remote::time_of_commit(machine, source).await?
+        }
+        Epoch::Named(NamedContext::Http(url)) => {
+            let source = HttpSource {
+                url: url.clone(),
+                checksum: None,
+                filename: CONTEXT_FILE.to_owned(),
+            };
+            remote::time_of_file(machine, &source).await?
+        }
+        Epoch::AddedHttp(source) => remote::time_of_file(machine, source).await?,
+        // Neither have directories and images.
+        Epoch::Named(_) => None,
     };
     if let Some(time) = time {
         request.plan.build_args.insert(epoch::NAME.to_owned(), time.to_string());
@@ -109,7 +137,7 @@ async fn lower_all(
                 let found = needs
                     .iter()
                     .enumerate()
-                    .map(|(number, need)| resolve(machine, &images, number as u64, need));
+                    .map(|(number, need)| resolve(request, machine, &images, number as u64, need));
                 let found = tokio::select! {
                     found = futures::future::try_join_all(found) => found?,
                     () = machine.cancel.cancelled() => return Err(BuildError::Cancelled),
@@ -122,7 +150,13 @@ async fn lower_all(
     }
 }
 
-async fn resolve(machine: &Machine, images: &Images, id: u64, need: &Need) -> Result<ResolvedImage, BuildError> {
+async fn resolve(
+    request: &BuildRequest,
+    machine: &Machine,
+    images: &Images,
+    id: u64,
+    need: &Need,
+) -> Result<ResolvedImage, BuildError> {
     let name = format!("resolve {}", need.reference);
     machine.events.send(Event::TaskStarted {
         id,
@@ -144,6 +178,8 @@ async fn resolve(machine: &Machine, images: &Images, id: u64, need: &Need) -> Re
         duration: started.elapsed(),
     });
     let found = found.map_err(|source| BuildError::Base {
+        file: request.plan.file.clone(),
+        text: request.dockerfile.clone(),
         need: Box::new(need.clone()),
         source: Box::new(source),
     })?;

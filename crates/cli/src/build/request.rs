@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use kiln_dockerfile::plan::PlanRequest;
+use kiln_dockerfile::plan::{BuildContext, PlanRequest};
 use kiln_flags::annotation::{Annotation, Target};
 use kiln_image::assemble::Family;
 use kiln_image::pack::CompressionSetting;
@@ -13,8 +13,10 @@ use kiln_worker::remote_cache::{ActionsSettings, ExportChoice, S3Settings};
 /// A build.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// The Dockerfile's text.
+    /// The Dockerfile's text; empty as long as it is still to be fetched.
     pub dockerfile: String,
+    /// What must be fetched before the Dockerfile can be read; None: everything is here.
+    pub remote: Option<Remote>,
     /// Everything that decides the graph.
     pub plan: PlanRequest,
     /// Directories of the named contexts; the build context is `context`.
@@ -82,6 +84,26 @@ pub enum CachePlace {
     S3(Box<S3Settings>),
     /// The cache service of GitHub Actions.
     Actions(ActionsSettings),
+}
+
+/// What must be fetched before the Dockerfile can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// The build context; None: it is a directory of the user's, or there is none.
+    pub context: Option<BuildContext>,
+    /// Where the Dockerfile is.
+    pub dockerfile: DockerfileAt,
+}
+
+/// Where a Dockerfile is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileAt {
+    /// In the request.
+    Request,
+    /// In the context, at this path.
+    Context(String),
+    /// At this URL.
+    Url(String),
 }
 
 /// Annotations by where they go.

@@ -8,7 +8,8 @@ use kiln_oci::Platform;
 use kiln_registry::RegistryError;
 use kiln_sandbox::emulator::{EmulatorError, Execution, execution};
 use kiln_worker::exec::ExecSettings;
-use kiln_worker::{ImageError, MountError, StepExit, WorkerError};
+use kiln_worker::git::GitError;
+use kiln_worker::{ImageError, MountError, RemoteAuth, StepExit, WorkerError};
 
 use crate::args::BuildArgs;
 use crate::build::{BuildError, BuildRequest, BuildResult, Machine};
@@ -38,9 +39,15 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
         .platforms
         .iter()
         .any(|platform| execution(platform) == Execution::Emulated)
+        || request.remote.is_some()
         || request.dockerfile.contains("--platform");
     let emulators = machine::emulators(environment, &args.emulator_dir, foreign);
     let store = machine::store(environment)?;
+    let auth = RemoteAuth {
+        secrets: steps.secrets.clone(),
+        agents: steps.agents.clone(),
+    };
+    let remotes = machine::remotes(environment, &store, auth);
     let client = machine::client(environment)?;
     let renderer = render::Renderer::start(render::mode(&args, environment), environment);
     let runtime = machine::runtime()?;
@@ -51,6 +58,7 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
             events: renderer.sink() as Arc<dyn EventSink>,
             cancel: machine::cancel_on_interrupt(),
             exec: ExecSettings { emulators, ..steps },
+            remotes,
             identities,
             parallelism: args
                 .max_parallelism
@@ -69,7 +77,7 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
     let result = result.map_err(|mut error| {
         let kept = error.take_failed_step();
         let failed = matches!(&error, BuildError::Step { source, .. } if matches!(**source, WorkerError::Exit { .. }));
-        let mut command = explain(error, &request);
+        let mut command = explain(error);
         if failed && identities == kiln_sandbox::IdentityMap::Single {
             command = command.hint(SINGLE_ID);
         }
@@ -154,7 +162,7 @@ fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Res
 }
 
 /// What a person can do about a failed build.
-fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
+fn explain(error: BuildError) -> CommandError {
     if error.is_disk_full() {
         return CommandError::from_error(ErrorKind::Environment, &error).hint(machine::DISK_FULL);
     }
@@ -172,15 +180,14 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
             command.hints.clone_from(&source.hints);
             command
         }
-        BuildError::Base { need, source } => {
+        BuildError::Base {
+            file,
+            text,
+            need,
+            source,
+        } => {
             let mut command = CommandError::from_error(ErrorKind::User, &error);
-            command.drawing = Some(diagnostic::draw(
-                &request.plan.file,
-                &request.dockerfile,
-                need.lines.start,
-                need.lines.end,
-                "",
-            ));
+            command.drawing = Some(diagnostic::draw(file, text, need.lines.start, need.lines.end, ""));
             if let Some(meant) = &need.meant {
                 command.hints.push(format!("did you mean {meant}?"));
             }
@@ -210,6 +217,14 @@ fn explain(error: BuildError, request: &BuildRequest) -> CommandError {
             }
             step_hints(&mut command, source);
             command
+        }
+        BuildError::Remote { source, .. } => {
+            let mut command = CommandError::from_error(ErrorKind::Environment, &error);
+            step_hints(&mut command, source);
+            command
+        }
+        BuildError::NoDockerfile { .. } => {
+            CommandError::from_error(ErrorKind::User, &error).hint("name it with `-f PATH`, relative to the context")
         }
         BuildError::Push { source, .. } => {
             let mut command = CommandError::from_error(ErrorKind::Environment, &error);
@@ -300,6 +315,14 @@ fn step_hints(command: &mut CommandError, error: &WorkerError) {
                     .into(),
             );
         }
+        WorkerError::Git(error) => {
+            command.kind = match error {
+                GitError::NotInstalled | GitError::Start(_) | GitError::Failed { .. } => ErrorKind::Environment,
+                _ => ErrorKind::User,
+            };
+            command.hints.extend(error.hints());
+        }
+        WorkerError::Http(_) => command.kind = ErrorKind::Environment,
         WorkerError::Image(_) | WorkerError::Registry(_) => base_hints(command, error, &Platform::default()),
         WorkerError::Sandbox(_) => command
             .hints

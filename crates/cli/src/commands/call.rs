@@ -3,13 +3,14 @@
 use kiln_dockerfile::outline::{Outline, OutlineSecret, StageTarget, targets};
 use serde_json::{Value, json};
 
-use crate::build::{BuildError, BuildRequest, Machine, frontend};
+use crate::build::{BuildError, BuildRequest, Machine, frontend, remote};
 use crate::output;
 use crate::render::findings::{self, Checked, location, source};
 use crate::settings::call::{Call, Method};
 
 /// Answers, and gives the exit code.
 pub async fn run(call: Call, request: &BuildRequest, machine: &Machine) -> Result<i32, BuildError> {
+    let request = &remote::load(request, machine).await?;
     let mut linter = frontend::linter(request)?;
     match call.method {
         Method::Targets => {

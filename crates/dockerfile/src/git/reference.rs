@@ -1,5 +1,7 @@
 //! What is wanted of a repository: `URL#reference:directory`, or the same as a query.
 
+use kiln_graph::GitSource;
+
 use super::url::{GitUrl, Query, Scheme, UrlError};
 
 /// A repository and what is wanted of it.
@@ -129,6 +131,20 @@ impl GitReference {
             format!("https://{}", self.remote)
         } else {
             self.remote.clone()
+        }
+    }
+
+    /// What is fetched. Submodules are, unless it says otherwise; `.git` is not kept, unless it says so.
+    pub fn source(&self) -> GitSource {
+        GitSource {
+            remote: self.full_remote(),
+            reference: self.reference.clone(),
+            subdirectory: self.subdirectory.clone(),
+            keep_git_directory: self.keep_git_directory.unwrap_or(false),
+            checksum: self.checksum.clone(),
+            submodules: self.submodules.unwrap_or(true),
+            commit_times: self.times == Some(CheckoutTimes::Commit),
+            fetch_by_commit: self.fetch_by_commit,
         }
     }
 

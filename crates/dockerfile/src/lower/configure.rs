@@ -288,7 +288,11 @@ impl Lowerer<'_> {
         };
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
         let inputs = vec![builder.vertex.clone()];
-        builder.vertex = self.graph.add(Op::File(FileOp { actions: vec![action] }), inputs, meta);
+        let op = FileOp {
+            actions: vec![action],
+            epoch: self.request.epoch(),
+        };
+        builder.vertex = self.graph.add(Op::File(op), inputs, meta);
         history::add(
             &mut builder.config,
             format!("WORKDIR {directory}"),

@@ -1,11 +1,12 @@
 //! COPY and ADD.
 
-use kiln_graph::{CopyAction, FileAction, FileOp, HttpSource, Op, Owner, VertexId, VertexMeta};
+use kiln_graph::{CopyAction, FileAction, FileOp, Op, Owner, VertexId, VertexMeta};
 
 use crate::diagnostic::SyntaxError;
 use crate::expand::Expander;
 use crate::instruction::{Copy, Instruction};
 use crate::lint::Rule;
+use crate::lower::remote_source::{RemoteSource, remote_source};
 use crate::lower::run::workdir_of;
 use crate::lower::stage::{Builder, FileOrigin};
 use crate::lower::workdir::with_slashes;
@@ -55,52 +56,65 @@ impl Lowerer<'_> {
         let mut inputs = vec![base];
         let mut actions = Vec::new();
         let owner = chown.clone().map(|text| Owner { text, lenient: false });
+        if copy.checksum.is_some() && several {
+            return Err(SyntaxError::new("checksum can't be specified for multiple sources"));
+        }
+        let checksum = option(builder, &copy.checksum)?;
         for source in &sources {
-            let remote = copy.add && (source.starts_with("http://") || source.starts_with("https://"));
-            if copy.add && is_git(source) {
-                let error = SyntaxError::new("ADD of a git repository is not supported yet");
-                return Err(error.hint("clone it beforehand, or with git in a RUN"));
-            }
-            let vertex = if remote {
-                let checksum = option(builder, &copy.checksum)?;
-                let checksum = checksum.map(|text| text.parse()).transpose();
-                let checksum =
-                    checksum.map_err(|error| SyntaxError::new(format!("failed to parse checksum: {error}")))?;
-                self.http(source, checksum)
+            let remote = if copy.add {
+                remote_source(source, copy, checksum.as_deref())?
             } else {
-                if copy.checksum.is_some() {
-                    return Err(SyntaxError::new("checksum can't be specified for local files"));
-                }
-                match self.source(builder, copy, instruction)? {
-                    FileOrigin::Vertex(vertex) => vertex,
-                    FileOrigin::Pending => return Ok(false),
-                }
+                None
             };
-            if !remote && copy.from.is_none() {
-                self.check_ignored(source, instruction);
+            if remote.is_none() && copy.checksum.is_some() {
+                return Err(SyntaxError::new("checksum can't be specified for local files"));
             }
-            let input = position(&mut inputs, vertex);
-            let (path, written) = if remote {
-                (file_name(source), source.clone())
-            } else {
-                (relative(source), source.clone())
-            };
-            let default_mode = (remote && chmod.is_none() && copy.unpack != Some(true)).then(|| "0600".to_owned());
-            actions.push(FileAction::Copy(CopyAction {
-                input,
-                source: path,
+            let mut action = CopyAction {
+                input: 0,
+                source: String::new(),
                 destination: destination.clone(),
                 owner: owner.clone(),
-                chmod: chmod.clone().or(default_mode),
-                wildcard: !remote,
+                chmod: chmod.clone(),
+                wildcard: false,
                 allow_empty: true,
-                unpack: copy.add && copy.unpack.unwrap_or(!remote),
+                unpack: false,
                 unpack_required: false,
                 parents: copy.parents,
                 exclude: exclude.clone(),
                 follow_links: true,
-                written,
-            }));
+                keep_times: true,
+                written: source.clone(),
+            };
+            let vertex = match remote {
+                Some(RemoteSource::Git(git)) => {
+                    action.keep_times = git.commit_times;
+                    self.git(git)
+                }
+                Some(RemoteSource::Http(http)) => {
+                    action.source.clone_from(&http.filename);
+                    action.unpack = copy.unpack == Some(true);
+                    if !action.unpack && chmod.is_none() {
+                        action.chmod = Some("0600".to_owned());
+                    }
+                    self.http(http)
+                }
+                None => {
+                    let vertex = match self.source(builder, copy, instruction)? {
+                        FileOrigin::Vertex(vertex) => vertex,
+                        FileOrigin::Pending => return Ok(false),
+                    };
+                    if copy.from.is_none() {
+                        self.check_ignored(source, instruction);
+                    }
+                    action.source = relative(source);
+                    action.wildcard = true;
+                    action.unpack = copy.add && copy.unpack.unwrap_or(true);
+                    action.keep_times = copy.from.is_none() && self.context_keeps_times();
+                    vertex
+                }
+            };
+            action.input = position(&mut inputs, vertex);
+            actions.push(FileAction::Copy(action));
         }
         for heredoc in &copy.heredocs {
             let content = if heredoc.expand {
@@ -122,7 +136,11 @@ impl Lowerer<'_> {
             });
         }
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);
-        let copied = self.graph.add(Op::File(FileOp { actions }), inputs, meta.clone());
+        let op = FileOp {
+            actions,
+            epoch: self.request.epoch(),
+        };
+        let copied = self.graph.add(Op::File(op), inputs, meta.clone());
         builder.vertex = if link {
             self.graph.add(
                 Op::Merge,
@@ -147,7 +165,7 @@ impl Lowerer<'_> {
         instruction: &Instruction,
     ) -> Result<FileOrigin, SyntaxError> {
         match &copy.from {
-            None => Ok(FileOrigin::Vertex(self.local("context", self.request.ignore.clone()))),
+            None => Ok(FileOrigin::Vertex(self.build_context())),
             Some(name) if name.contains('$') => {
                 let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround";
                 Err(SyntaxError::new(message))
@@ -171,31 +189,6 @@ impl Lowerer<'_> {
             let detail = format!("Attempting to {verb} file {cleaned:?} that is excluded by .dockerignore");
             self.linter.report(Rule::CopyIgnoredFile, instruction.place(), detail);
         }
-    }
-
-    pub(super) fn scratch(&mut self) -> VertexId {
-        self.graph.add(
-            Op::Scratch,
-            vec![],
-            VertexMeta {
-                name: "FROM scratch".into(),
-                ..VertexMeta::default()
-            },
-        )
-    }
-
-    pub(super) fn http(&mut self, url: &str, checksum: Option<kiln_oci::Digest>) -> VertexId {
-        let source = HttpSource {
-            url: url.to_owned(),
-            checksum,
-            filename: file_name(url),
-        };
-        let meta = VertexMeta {
-            name: url.to_owned(),
-            slot: format!("http {url}"),
-            ..VertexMeta::default()
-        };
-        self.graph.add(Op::Http(source), vec![], meta)
     }
 }
 
@@ -229,23 +222,6 @@ fn relative(source: &str) -> String {
     path_pattern::clean(&format!("/{source}"))
         .trim_start_matches('/')
         .to_owned()
-}
-
-/// The name that a URL's file has.
-fn file_name(url: &str) -> String {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-    match path.split_once('/').and_then(|(_, path)| path.rsplit('/').next()) {
-        Some(name) if !name.is_empty() => name.to_owned(),
-        _ => "download".to_owned(),
-    }
-}
-
-fn is_git(source: &str) -> bool {
-    source.starts_with("git://")
-        || source.starts_with("git@")
-        || source.starts_with("ssh://")
-        || (source.starts_with("http") && source.split(['#', '?']).next().is_some_and(|url| url.ends_with(".git")))
 }
 
 /// Octal modes are checked before anything runs.

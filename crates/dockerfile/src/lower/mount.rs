@@ -129,7 +129,7 @@ impl Lowerer<'_> {
         instruction: &Instruction,
     ) -> Result<Option<usize>, SyntaxError> {
         let vertex = match &spec.from {
-            None => self.local("context", self.request.ignore.clone()),
+            None => self.build_context(),
             Some(name) => match self.origin(builder, name, instruction.lines, &instruction.original)? {
                 FileOrigin::Vertex(vertex) => vertex,
                 FileOrigin::Pending => return Ok(None),

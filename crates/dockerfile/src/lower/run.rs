@@ -111,7 +111,10 @@ impl Lowerer<'_> {
             owner: None,
         };
         self.graph.add(
-            Op::File(kiln_graph::FileOp { actions: vec![action] }),
+            Op::File(kiln_graph::FileOp {
+                actions: vec![action],
+                epoch: self.request.epoch(),
+            }),
             vec![scratch],
             meta(),
         )

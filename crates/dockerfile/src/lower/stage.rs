@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use kiln_graph::{ImageOrigin, LocalSource, Op, SourceLines, VertexId, VertexMeta};
+use kiln_graph::{HttpSource, ImageOrigin, Op, SourceLines, VertexId, VertexMeta};
 use kiln_oci::{ImageConfig, Platform, Reference};
 
 use crate::Lines;
@@ -11,6 +11,7 @@ use crate::diagnostic::SyntaxError;
 use crate::expand::{Expanded, Expander};
 use crate::instruction::{Instruction, Kind, parse_onbuild};
 use crate::lint::{Place, Rule, check_from_args, check_from_platform};
+use crate::lower::CONTEXT_FILE;
 use crate::lower::args::GlobalArgs;
 use crate::lower::outline::StageOutline;
 use crate::lower::{Env, Lowerer, architecture, history, set, workdir};
@@ -365,7 +366,8 @@ impl Lowerer<'_> {
                 NamedContext::Scratch => Ok(Some((self.scratch(), empty_config(&platform), false, platform))),
                 NamedContext::Local { .. } | NamedContext::Http(_) | NamedContext::Git(_) => {
                     // Files alone: an image without a configuration.
-                    let vertex = self.context_root(base, &context, &platform)?;
+                    let files = self.files_of_context(base, &context, &platform)?;
+                    let vertex = self.root_of_context(base, &context, files);
                     Ok(Some((vertex, empty_config(&platform), false, platform)))
                 }
             };
@@ -461,30 +463,6 @@ impl Lowerer<'_> {
         })
     }
 
-    fn context_root(
-        &mut self,
-        name: &str,
-        context: &NamedContext,
-        platform: &Platform,
-    ) -> Result<VertexId, SyntaxError> {
-        let files = self.files_of_context(name, context, platform)?;
-        let scratch = self.scratch();
-        let action = kiln_graph::FileAction::Copy(kiln_graph::CopyAction {
-            written: name.to_owned(),
-            ..kiln_graph::CopyAction::contents(1, "")
-        });
-        let meta = VertexMeta {
-            name: format!("FROM {name}"),
-            slot: format!("context {name}"),
-            ..VertexMeta::default()
-        };
-        Ok(self.graph.add(
-            Op::File(kiln_graph::FileOp { actions: vec![action] }),
-            vec![scratch, files],
-            meta,
-        ))
-    }
-
     fn files_of_context(
         &mut self,
         name: &str,
@@ -494,33 +472,16 @@ impl Lowerer<'_> {
         match context {
             NamedContext::Scratch => Ok(self.scratch()),
             NamedContext::Local { ignore } => Ok(self.local(name, ignore.clone())),
-            NamedContext::Http(url) => Ok(self.http(url, None)),
-            NamedContext::Git(git) => {
-                let meta = VertexMeta {
-                    name: format!("git {}", git.remote),
-                    ..VertexMeta::default()
-                };
-                Ok(self.graph.add(Op::Git(git.clone()), vec![], meta))
-            }
+            NamedContext::Http(url) => Ok(self.http(HttpSource {
+                url: url.clone(),
+                checksum: None,
+                filename: CONTEXT_FILE.to_owned(),
+            })),
+            NamedContext::Git(git) => Ok(self.git(git.clone())),
             NamedContext::Image(_) | NamedContext::Layout { .. } => {
                 Err(SyntaxError::new(format!("context {name} is an image for {platform}")))
             }
         }
-    }
-
-    pub(super) fn local(&mut self, name: &str, ignore: Vec<String>) -> VertexId {
-        let meta = VertexMeta {
-            name: format!("context {name}"),
-            ..VertexMeta::default()
-        };
-        self.graph.add(
-            Op::Local(LocalSource {
-                name: name.to_owned(),
-                ignore,
-            }),
-            vec![],
-            meta,
-        )
     }
 
     /// What `--from` names: an earlier stage, a named context, or an image.

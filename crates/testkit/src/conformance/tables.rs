@@ -24,10 +24,20 @@ pub(super) struct Table {
 pub(super) struct Case {
     id: String,
     /// The key, where the table is a map.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "key_text")]
     pub(super) key: Option<String>,
     #[serde(default, rename = "case")]
     pub(super) value: Value,
+}
+
+/// A key as text; the keys of some maps are truth values.
+fn key_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let key = Value::deserialize(deserializer)?;
+    Ok(match key {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    })
 }
 
 /// What the driver of a table says of a case.
