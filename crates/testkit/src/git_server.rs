@@ -21,10 +21,16 @@ pub struct GitRepository {
 impl GitRepository {
     /// An empty repository in a new directory, on the branch `main`.
     pub fn init(directory: impl Into<PathBuf>) -> Result<Self, TestkitError> {
+        Self::init_with(directory, &[])
+    }
+
+    /// As [`GitRepository::init`], with further arguments of `git init`.
+    pub fn init_with(directory: impl Into<PathBuf>, more: &[&str]) -> Result<Self, TestkitError> {
         let directory = directory.into();
         fs::create_dir_all(&directory).map_err(TestkitError::file("create", &directory))?;
         let repository = Self { directory };
-        repository.git(["init", "--quiet", "--initial-branch=main"])?;
+        let arguments = ["init", "--quiet", "--initial-branch=main"];
+        repository.git(arguments.into_iter().chain(more.iter().copied()))?;
         Ok(repository)
     }
 

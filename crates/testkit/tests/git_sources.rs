@@ -66,6 +66,32 @@ fn branches_tags_commits_and_directories() -> TestResult {
 }
 
 #[test]
+fn repositories_of_sha256_names() -> TestResult {
+    for serving in [GitServing::Backend, GitServing::Files] {
+        let fixture = Fixture::new()?;
+        let root = fixture.directory().join("git");
+        let repository = GitRepository::init_with(root.join("app"), &["--object-format=sha256"])?;
+        let first = repository.commit(&[("Dockerfile", DOCKERFILE), ("file", "first")])?;
+        assert_eq!(first.len(), 64);
+        repository.commit(&[("file", "second")])?;
+        let server = GitServer::start(&root, serving, None)?;
+        let url = server.url("app");
+        let by_checksum = format!("{url}?checksum={first}&fetch-by-commit=true");
+        for (context, content) in [
+            (url.clone(), "second"),
+            (format!("{url}#{first}"), "first"),
+            (by_checksum, "first"),
+        ] {
+            build(&fixture, &[&context])?.assert_success();
+            assert_eq!(read(&fixture, "file")?, content, "{serving:?} {context}");
+        }
+        build(&fixture, &[&format!("{url}?keep-git-dir=true")])?.assert_success();
+        assert_eq!(read(&fixture, ".git/HEAD")?.trim().len(), 64);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_branch_that_moves_is_built_again() -> TestResult {
     let fixture = Fixture::with_base_images()?;
     let root = fixture.directory().join("git");

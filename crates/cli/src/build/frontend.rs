@@ -52,7 +52,7 @@ pub fn parse(request: &BuildRequest, linter: &mut Linter) -> Result<Dockerfile, 
 pub async fn plan(request: &BuildRequest, machine: &Machine, linter: &mut Linter) -> Result<Planned, BuildError> {
     let mut dockerfile = parse(request, linter)?;
     let request = with_time(request, machine, &dockerfile).await?;
-    if request.epoch.is_none() {
+    if !request.plan.build_args.contains_key(epoch::NAME) {
         // The name of something without a time is no time.
         let named = dockerfile.global_args.iter_mut().filter(|arg| arg.name == epoch::NAME);
         named.for_each(|arg| arg.default = None);

@@ -9,6 +9,7 @@ mod case;
 mod flags;
 mod golden;
 mod layout;
+mod repositories;
 mod session;
 mod tree;
 
@@ -26,6 +27,7 @@ use crate::docker_registry::DockerRegistry;
 use crate::error::TestkitError;
 use crate::fixture::Fixture;
 use case::Case;
+use repositories::Repositories;
 use session::Session;
 
 const NAME: &str = "dockerfile-integration";
@@ -33,7 +35,14 @@ const NAME: &str = "dockerfile-integration";
 /// Drives every case in `dir/cases`.
 pub(super) fn drive(dir: &Path) -> CorpusResult {
     let mut result = CorpusResult::new(NAME);
-    let cases = match read_cases(&dir.join("cases")) {
+    let repositories = match Repositories::start() {
+        Ok(repositories) => repositories,
+        Err(error) => {
+            result.fail("(making the repositories)", in_full(&error));
+            return result;
+        }
+    };
+    let cases = match read_cases(&dir.join("cases"), &repositories) {
         Ok(cases) => cases,
         Err(error) => {
             result.fail("(reading the cases)", error);
@@ -105,7 +114,7 @@ impl World {
 
 type NamedCase = (String, Result<Case, String>);
 
-fn read_cases(directory: &Path) -> Result<Vec<NamedCase>, String> {
+fn read_cases(directory: &Path, repositories: &Repositories) -> Result<Vec<NamedCase>, String> {
     let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
@@ -114,12 +123,22 @@ fn read_cases(directory: &Path) -> Result<Vec<NamedCase>, String> {
         .iter()
         .map(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let case = fs::read(path)
+            let case = fs::read_to_string(path)
                 .map_err(|error| error.to_string())
-                .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+                .and_then(|text| read_case(&name, &text, repositories));
             (name, case)
         })
         .collect())
+}
+
+fn read_case(name: &str, text: &str, repositories: &Repositories) -> Result<Case, String> {
+    let filled = repositories.fill_in(name, text);
+    let mut case: Case = serde_json::from_str(filled.as_deref().unwrap_or(text)).map_err(|error| error.to_string())?;
+    if filled.is_some() {
+        case.incomplete_reasons
+            .retain(|reason| !reason.contains(case::OWN_SERVER));
+    }
+    Ok(case)
 }
 
 /// An error with its causes.

@@ -176,14 +176,13 @@ pub(super) const SECRETS: &str = "*secretsprovider.secretProvider";
 
 /// The value of every secret of the peers' tests.
 pub(super) const SECRET: &str = "pw";
+/// How the recording says that it lacks the content of the case's own server.
+pub(super) const OWN_SERVER: &str = "ad-hoc http/git server";
 
 /// What the recording of a case can lack so that nothing in it can be driven, each with the reason that is reported. A case
 /// whose later assertions alone are missing is driven as far as it goes.
 const NOT_RECORDED: &[(&str, &str)] = &[
-    (
-        "ad-hoc http/git server",
-        "the content of the case's own git server was not recorded",
-    ),
+    (OWN_SERVER, "the content of the case's own git server was not recorded"),
     (
         "asserts on path outside outputs",
         "the case asserts about files of the machine that it was recorded on",
