@@ -126,6 +126,7 @@ const TRIED: &[&str] = &[
     "emulation.md",
     "secrets.md",
     "cache.md",
+    "contexts.md",
 ];
 
 #[test]
@@ -171,6 +172,11 @@ fn doctor() -> TestResult {
 #[test]
 fn emulation() -> TestResult {
     try_out("emulation.md")
+}
+
+#[test]
+fn contexts() -> TestResult {
+    try_out("contexts.md")
 }
 
 #[test]

@@ -1,10 +1,18 @@
 //! Git repositories as contexts and as sources of ADD, fetched from real servers.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test puts a program of its own before those of this machine"
+)]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use kiln_testkit::{Fixture, GitRepository, GitServer, GitServing, Outcome, Program, TestResult};
+use kiln_testkit::{
+    Fixture, GitRepository, GitServer, GitServing, OrdinaryUser, Outcome, Program, SubordinateIds, TestResult,
+    skip_unless_root,
+};
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY . /\n";
 
@@ -374,11 +382,12 @@ fn ssh_remotes_use_the_agent_and_no_configuration_of_the_users() -> TestResult {
     let mut fixture = Fixture::new()?;
     let repository = GitRepository::init(fixture.directory().join("git/app"))?;
     repository.commit(&[("Dockerfile", DOCKERFILE), ("file", "by ssh")])?;
-    // Stands for the client: notes how it is called, and runs the server's side here.
+    // Stands for the client: notes how it is called and which keys there are, and runs the server's side here.
     let ssh = fixture.write(
         "bin/ssh",
         format!(
-            "#!/bin/sh\necho \"$SSH_AUTH_SOCK $*\" >> {}/calls\nfor last; do :; done\nexec sh -c \"$last\"\n",
+            "#!/bin/sh\n{{ echo \"$SSH_AUTH_SOCK $*\"; timeout 2 ssh-add -l; }} >> {}/calls 2>&1\nfor last; do :; done\n\
+             exec sh -c \"$last\"\n",
             fixture.directory().display()
         )
         .as_bytes(),
@@ -403,6 +412,49 @@ fn ssh_remotes_use_the_agent_and_no_configuration_of_the_users() -> TestResult {
     for text in expected {
         assert!(calls.contains(&text), "`{text}` in {calls}");
     }
+    // A key of a file is offered as an agent would.
+    let key = fixture.directory().join("key");
+    Program::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+        .args([&key])
+        .succeed()?;
+    let printed = Program::new("ssh-keygen")
+        .args(["-l", "-f"])
+        .args([&key])
+        .succeed()?
+        .stdout_text();
+    let fingerprint = printed.split(' ').nth(1).unwrap_or_default().to_owned();
+    repository.commit(&[("file", "by key")])?;
+    build(&fixture, &["--ssh", &format!("default={}", key.display()), &context])?.assert_success();
+    assert_eq!(read(&fixture, "file")?, "by key");
+    let calls = fs::read_to_string(fixture.directory().join("calls"))?;
+    assert!(
+        fingerprint.starts_with("SHA256:") && calls.contains(&fingerprint),
+        "{fingerprint} in {calls}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_ordinary_user_builds_repositories() -> TestResult {
+    if skip_unless_root("an_ordinary_user_builds_repositories") {
+        return Ok(());
+    }
+    let user = OrdinaryUser::create(SubordinateIds::Granted)?;
+    let mut fixture = Fixture::new()?;
+    fixture.binary_for_everyone()?;
+    // Served from elsewhere: the fixture becomes the user's.
+    let root = tempfile::tempdir()?;
+    let repository = GitRepository::init(root.path().join("app"))?;
+    repository.commit(&[("Dockerfile", DOCKERFILE), ("file", "x")])?;
+    let server = GitServer::start(root.path(), GitServing::Backend, None)?;
+    let context = format!("{}?keep-git-dir=true", server.url("app"));
+    fixture
+        .kiln_as(&user, ["build", "-o", "out", &context])?
+        .run()?
+        .assert_success();
+    assert_eq!(read(&fixture, "file")?, "x");
+    assert!(read(&fixture, ".git/HEAD")?.len() > 40);
     Ok(())
 }
 

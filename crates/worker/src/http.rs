@@ -94,13 +94,19 @@ pub(crate) fn client(user_agent: &str) -> Result<reqwest::Client, reqwest::Error
 /// Fetches what the definition of a source names, or learns that what is here is still right.
 pub(crate) async fn fetch(remotes: &Remotes, source: &HttpSource) -> Result<Fetched, WorkerError> {
     let store = remotes.store();
-    let known = known(store, &source.url)?;
-    if let (Some(known), Some(checksum)) = (&known, &source.checksum)
-        && known.digest == *checksum
-        && let Some(found) = layer_of(store, source, known)?
-    {
-        return Ok(found);
-    }
+    let known = match &source.checksum {
+        None => known(store, &source.url)?,
+        // What has the checksum is right, whatever the server says.
+        Some(checksum) => match known(store, &checked_name(source, checksum))? {
+            Some(known) if known.digest == *checksum => {
+                if let Some(found) = layer_of(store, source, &known)? {
+                    return Ok(found);
+                }
+                None
+            }
+            _ => None,
+        },
+    };
     let client = remotes.client().await.map_err(|error| request_error(source, error))?;
     let authorization = authorization(&remotes.settings().auth, &source.url);
     let mut attempt = 1;
@@ -142,7 +148,6 @@ async fn once(
         && let Some(known) = known
         && let Some(found) = layer_of(store, source, known)?
     {
-        check(source, &known.digest)?;
         return Ok(found);
     }
     if !response.status().is_success() {
@@ -190,7 +195,10 @@ async fn once(
     store.put_layer_index(&id, &index)?;
     staged.commit(&id)?;
     store.put_layer(&LayerRecord::new(id.clone()))?;
-    remember(store, &source.url, &known)?;
+    match &source.checksum {
+        None => remember(store, &source.url, &known)?,
+        Some(checksum) => remember(store, &checked_name(source, checksum), &known)?,
+    }
     Ok(fetched(source, &known))
 }
 
@@ -221,6 +229,11 @@ fn authorization(auth: &RemoteAuth, url: &str) -> Option<String> {
     token
         .map(|token| format!("Bearer {token}"))
         .or_else(|| auth.secret(&format!("HTTP_AUTH_HEADER_{host}")))
+}
+
+/// Under what it is remembered what a URL gave when it had to have a checksum.
+fn checked_name(source: &HttpSource, checksum: &Digest) -> String {
+    format!("{checksum} {}", source.url)
 }
 
 fn known(store: &Store, url: &str) -> Result<Option<Known>, WorkerError> {

@@ -200,6 +200,12 @@ impl Layers {
     }
 
     async fn make_blob(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
+        if diff_id.is_none()
+            && let Some(epoch) = self.inner.epoch
+            && self.is_later(id, epoch)?
+        {
+            return self.clamped_blob(id, epoch).await;
+        }
         let record = self.record(id).await?;
         if let Some(record) = &record
             && let Some(packed) = self.stored_blob(record)?
@@ -218,6 +224,29 @@ impl Layers {
         }
         let (layers, id) = (self.clone(), id.clone());
         blocking(move || layers.pack_tree(&id)).await
+    }
+
+    /// Whether a layer of a step has files that are later than the build's time. Layers of others stay as they are.
+    fn is_later(&self, id: &LayerId, epoch: i64) -> Result<bool, WorkerError> {
+        let store = &self.inner.store;
+        if lock(&self.inner.remotes).contains_key(id) || store.tree(id)?.is_none() {
+            return Ok(false);
+        }
+        let index = store.layer_index(id)?;
+        Ok(index.is_some_and(|index| index.entries.iter().any(|entry| entry.mtime.seconds > epoch)))
+    }
+
+    /// The blob of a layer with its later times set to `epoch`. It is another layer than the one that keeps its times,
+    /// so that each is there under its own name.
+    async fn clamped_blob(&self, id: &LayerId, epoch: i64) -> Result<PackedLayer, WorkerError> {
+        let clamped = LayerId::of_recipe(&Digest::sha256(format!("layer {id} until {epoch}")));
+        if let Some(record) = self.record(&clamped).await?
+            && let Some(packed) = self.stored_blob(&record)?
+        {
+            return Ok(packed);
+        }
+        let (layers, id) = (self.clone(), id.clone());
+        blocking(move || layers.pack_tree_as(&id, &clamped)).await
     }
 
     fn stored_blob(&self, record: &LayerRecord) -> Result<Option<PackedLayer>, WorkerError> {
@@ -280,6 +309,11 @@ impl Layers {
     }
 
     fn pack_tree(&self, id: &LayerId) -> Result<PackedLayer, WorkerError> {
+        self.pack_tree_as(id, id)
+    }
+
+    /// Packs the tree of one layer to a blob that belongs to another.
+    fn pack_tree_as(&self, id: &LayerId, packed: &LayerId) -> Result<PackedLayer, WorkerError> {
         let tree = self
             .inner
             .store
@@ -290,7 +324,7 @@ impl Layers {
             Some(index) => kiln_image::plan::plan_of_tree(&tree, &index)?,
             None => kiln_image::plan::plan_from_tree(&tree)?,
         };
-        self.pack(id, &plan, self.inner.epoch)
+        self.pack(packed, &plan, self.inner.epoch)
     }
 
     /// Packs a plan to a blob that belongs to a layer.

@@ -11,6 +11,7 @@ use kiln_dockerfile::plan::BuildContext;
 use kiln_graph::{GitSource, HttpSource};
 use kiln_image::view::RootView;
 use kiln_solver::{Root, SolveOptions, StepContext, solve};
+use kiln_worker::remote_cache::CacheImports;
 use kiln_worker::{LocalWorker, LocalWorkerSettings, Wants, WorkerError};
 
 use crate::build::request::{DockerfileAt, Remote};
@@ -147,6 +148,7 @@ impl ContextRoot {
             time: 0,
             exec: machine.exec.clone(),
             ownership: machine.ownership(),
+            imports: CacheImports::new(Vec::new(), machine.events.clone()),
             remotes: machine.remotes.clone(),
         }));
         let step = StepContext {
@@ -158,11 +160,10 @@ impl ContextRoot {
         };
         let solved = solve(&graph, &[vertex], worker.clone(), options, step).await;
         let solved = solved.map_err(|error| BuildError::solve(request, error))?;
-        let root: Root = solved
-            .into_iter()
-            .next()
-            .map(|solved| solved.root)
-            .unwrap_or_else(|| Vec::new().into());
+        let root: Root = match solved.targets.into_iter().next() {
+            Some(solved) => solved.root,
+            None => Vec::new().into(),
+        };
         let view = layers.view(&root).await;
         let view = view.map_err(|source| BuildError::Worker(Box::new(source)))?;
         Ok(Some(ContextRoot {
