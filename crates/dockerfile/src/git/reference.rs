@@ -241,7 +241,19 @@ fn invalid(name: &str, value: &str) -> GitReferenceError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in "\\PC{0,40}", scheme in "(https://|git@|ssh://|github.com/|)", tail in "[?#:=&%a-z.]{0,20}") {
+            let text = format!("{scheme}{text}{tail}");
+            let _ = GitReference::parse(&text);
+            let shown = crate::git::redacted(&text);
+            prop_assert_eq!(crate::git::redacted(&shown), shown.clone());
+        }
+    }
 
     fn parsed(text: &str) -> GitReference {
         GitReference::parse(text).expect("valid").expect("a repository")
