@@ -359,3 +359,30 @@ fn an_output_may_want_another_time() -> TestResult {
         .assert_says(&["another output has another `source-date-epoch`"]);
     Ok(())
 }
+
+#[test]
+fn a_cached_step_is_written_with_the_time_that_is_asked_for() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    fixture.context("ctx", &[("Dockerfile", "FROM busybox\nRUN echo made > /made\n")])?;
+    let mut digests = Vec::new();
+    for (state, before) in [
+        ("one", None),
+        ("two", Some("SOURCE_DATE_EPOCH=")),
+        ("three", Some("SOURCE_DATE_EPOCH=1100000000")),
+    ] {
+        fixture.set_state(fixture.directory().join(state));
+        for argument in before.into_iter().chain(["SOURCE_DATE_EPOCH=1000000000"]) {
+            let arguments = ["build", "--build-arg", argument, "-o", "type=oci,dest=image.tar", "ctx"];
+            let printed = fixture.kiln(arguments).succeed()?.stdout_text();
+            digests.push((argument, printed));
+        }
+    }
+    let wanted: Vec<&String> = digests
+        .iter()
+        .filter(|(argument, _)| *argument == "SOURCE_DATE_EPOCH=1000000000")
+        .map(|(_, digest)| digest)
+        .collect();
+    assert!(wanted.iter().all(|digest| *digest == wanted[0]), "{digests:?}");
+    assert_ne!(&digests[1].1, wanted[0], "without a time it is another image");
+    Ok(())
+}
