@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::base_image::BaseImages;
 use crate::error::TestkitError;
 use crate::kiln_binary::kiln_binary;
+use crate::language_images::{Language, LanguageImages};
 use crate::ordinary_user::OrdinaryUser;
 use crate::program::Program;
 use crate::static_registry::StaticRegistry;
@@ -127,6 +128,15 @@ impl Fixture {
     pub fn with_base_images() -> Result<Self, TestkitError> {
         let mut fixture = Self::new()?;
         let registry = BaseImages::prepare()?.serve()?;
+        fixture.mirror("docker.io", &registry.address())?;
+        fixture.base_images = Some(registry);
+        Ok(fixture)
+    }
+
+    /// As [`Fixture::new`], with the base images of a language served as the mirror of `docker.io`.
+    pub fn with_language_images(language: Language) -> Result<Self, TestkitError> {
+        let mut fixture = Self::new()?;
+        let registry = LanguageImages::prepare(language)?.serve()?;
         fixture.mirror("docker.io", &registry.address())?;
         fixture.base_images = Some(registry);
         Ok(fixture)
