@@ -171,14 +171,22 @@ impl Kitchen {
             Language::Java => {
                 let native = self.layers.layer(&self.jdk(), &[&native_base])?;
                 let foreign = self.layers.layer(&self.jmods(), &[&foreign_base])?;
-                let names = ["library/eclipse-temurin:21-jdk-alpine", "library/eclipse-temurin:21-jdk"];
-                let config = json!({"Env": [PATH, "JAVA_HOME=/opt/java/openjdk"]});
+                let names = [
+                    "library/eclipse-temurin:21-jdk-alpine",
+                    "library/eclipse-temurin:21-jdk",
+                ];
+                let path = format!("{}:/opt/java/openjdk/bin", PATH);
+                let config = json!({"Env": [path, "JAVA_HOME=/opt/java/openjdk"]});
                 images.both(&names, &[&native_base, &native], &[&foreign_base, &foreign], config)
             }
             Language::Rust => {
                 let compilers = self.compilers(&native_base)?;
                 let rust = self.layers.layer(&self.rust(), &[&native_base, &compilers])?;
-                images.native(&["example/rust-toolchain:1"], &[&native_base, &compilers, &rust], json!({}))
+                images.native(
+                    &["example/rust-toolchain:1"],
+                    &[&native_base, &compilers, &rust],
+                    json!({}),
+                )
             }
         }
     }
@@ -195,19 +203,39 @@ impl Kitchen {
         let mut links: Vec<(String, String)> = ["bin", "sbin", "lib", "lib64"]
             .map(|name| (name.to_owned(), format!("usr/{name}")))
             .to_vec();
-        links.extend(applets.lines().map(|applet| {
-            let path = if applet.starts_with("usr/") { applet.to_owned() } else { format!("usr/{applet}") };
+        let applets = applets
+            .lines()
+            .filter(|path| !path.ends_with("/busybox") && *path != "linuxrc");
+        links.extend(applets.map(|applet| {
+            let path = if applet.starts_with("usr/") {
+                applet.to_owned()
+            } else {
+                format!("usr/{applet}")
+            };
             (path, "/usr/bin/busybox".to_owned())
         }));
         let mut files = vec![
             ("usr/bin/busybox".to_owned(), 0o755, read(&busybox)?),
-            ("etc/ssl/certs/ca-certificates.crt".to_owned(), 0o644, bundle(&certificates)?),
-            ("etc/passwd".to_owned(), 0o644, b"root:x:0:0:root:/root:/bin/sh\n".to_vec()),
+            (
+                "etc/ssl/certs/ca-certificates.crt".to_owned(),
+                0o644,
+                bundle(&certificates)?,
+            ),
+            (
+                "etc/passwd".to_owned(),
+                0o644,
+                b"root:x:0:0:root:/root:/bin/sh\n".to_vec(),
+            ),
             ("etc/group".to_owned(), 0o644, b"root:x:0:\n".to_vec()),
             // The document's lines that install packages of Alpine find nothing to do: what they ask for is here.
             ("usr/bin/apk".to_owned(), 0o755, b"#!/bin/sh\nexit 0\n".to_vec()),
         ];
-        for (directory, mode) in [("tmp/", 0o1777), ("root/", 0o700), ("usr/lib64/", 0o755), ("usr/sbin/", 0o755)] {
+        for (directory, mode) in [
+            ("tmp/", 0o1777),
+            ("root/", 0o700),
+            ("usr/lib64/", 0o755),
+            ("usr/sbin/", 0o755),
+        ] {
             files.push((directory.to_owned(), mode, Vec::new()));
         }
         let recipe = LayerRecipe {
@@ -230,7 +258,7 @@ impl Kitchen {
             name: "compilers",
             roots,
             architecture: self.native.debian.to_owned(),
-            without: &["*/lto1", "*/lto-wrapper", "*/libgccjit.so", "usr/share/perl"],
+            without: &["*/lto1", "*-lto-dump-12", "*-ld.gold", "*-dwp"],
             links: vec![
                 ("usr/bin/cc".to_owned(), "gcc".to_owned()),
                 ("usr/bin/c++".to_owned(), "g++".to_owned()),
@@ -245,7 +273,18 @@ impl Kitchen {
             name: "go",
             alone: strings(&["golang-go", "golang-src", "golang-1.19-go", "golang-1.19-src"]),
             architecture: self.native.debian.to_owned(),
-            without: &["*_test.go", "usr/share/go-1.19/test", "usr/share/go-1.19/api", "*_dynlink", "*_race"],
+            // With -trimpath the standard library is compiled from its sources in any case.
+            without: &[
+                "*_test.go",
+                "*.syso",
+                "usr/share/go-1.19/test",
+                "usr/share/go-1.19/api",
+                "usr/share/go-1.19/src/cmd",
+                "usr/lib/go-1.19/pkg/linux_",
+                "*/trace",
+                "*/pprof",
+                "*/vet",
+            ],
             ..LayerRecipe::default()
         }
     }
@@ -265,7 +304,14 @@ impl Kitchen {
             name: "npm",
             roots: strings(&["npm", "libnode-dev"]),
             architecture: self.native.debian.to_owned(),
-            without: &["*.a", "*.map"],
+            without: &["*.a", "*.map", "*.d.ts"],
+            // Debian's headers say that add-ons are linked with a shared libnode, which cross linkers find here. What
+            // Node-API declares is bound when the add-on is loaded, so the library may be empty.
+            files: vec![(
+                format!("usr/{}/lib/libnode.so", self.foreign.gnu),
+                0o644,
+                b"/* empty */\n".to_vec(),
+            )],
             ..LayerRecipe::default()
         }
     }
@@ -286,7 +332,12 @@ impl Kitchen {
         let foreign = format!("libpython3.11-dev:{}", self.foreign.debian);
         LayerRecipe {
             name: "python-headers",
-            alone: strings(&["libpython3.11-dev", &foreign, "python3-setuptools-whl", "python3-wheel-whl"]),
+            alone: strings(&[
+                "libpython3.11-dev",
+                &foreign,
+                "python3-setuptools-whl",
+                "python3-wheel-whl",
+            ]),
             architecture: self.native.debian.to_owned(),
             only: &["usr/include", "usr/share/python-wheels"],
             ..LayerRecipe::default()
@@ -296,6 +347,8 @@ impl Kitchen {
     fn jdk(&self) -> LayerRecipe {
         LayerRecipe {
             name: "jdk",
+            // What strips debugging symbols calls objcopy.
+            roots: strings(&["binutils"]),
             alone: strings(&["openjdk-17-jre-headless", "openjdk-17-jdk-headless"]),
             architecture: self.native.debian.to_owned(),
             without: &["*.diz", "*/src.zip"],
@@ -323,6 +376,7 @@ impl Kitchen {
             roots: strings(&["rustc", "cargo"]),
             alone: vec![format!("libstd-rust-dev:{}", self.foreign.debian)],
             architecture: self.native.debian.to_owned(),
+            only: &["usr/bin", "usr/lib"],
             ..LayerRecipe::default()
         }
     }

@@ -71,8 +71,25 @@ const NEVER: &[&str] = &[
 
 /// Packages that a closure names and nothing here needs: sanitisers, optimisers, fonts, and what installation needs alone.
 const NEEDLESS: &[&str] = &[
-    "libasan", "libtsan", "libubsan", "liblsan", "libhwasan", "libitm", "libgprofng", "fonts-", "perl", "libperl",
-    "debconf", "dpkg", "libjs-", "webpack", "eslint", "terser", "handlebars", "node-babel7", "node-caniuse",
+    "libasan",
+    "libtsan",
+    "libubsan",
+    "liblsan",
+    "libhwasan",
+    "libitm",
+    "libgprofng",
+    "fonts-",
+    "perl",
+    "libperl",
+    "debconf",
+    "dpkg",
+    "libjs-",
+    "webpack",
+    "eslint",
+    "terser",
+    "handlebars",
+    "node-babel7",
+    "node-caniuse",
 ];
 
 /// The layers that were made so far.
@@ -324,7 +341,10 @@ mod tests {
 
     #[test]
     fn paths_are_those_of_a_merged_root() {
-        assert_eq!(merged("./lib/x86_64-linux-gnu/libc.so.6"), "usr/lib/x86_64-linux-gnu/libc.so.6");
+        assert_eq!(
+            merged("./lib/x86_64-linux-gnu/libc.so.6"),
+            "usr/lib/x86_64-linux-gnu/libc.so.6"
+        );
         assert_eq!(merged("./lib64/"), "usr/lib64");
         assert_eq!(merged("./usr/bin/go"), "usr/bin/go");
         assert_eq!(merged("./"), "");
