@@ -89,7 +89,12 @@ fn check(
 
 fn examine(text: &str, request: &PlanRequest, linter: &mut Linter) -> Result<(), SyntaxError> {
     let dockerfile = Dockerfile::parse(text, linter)?;
-    check_platforms(linter, &dockerfile, &request.platforms, request.platforms.len() > 1);
+    // Whichever machine builds for several platforms, one of them is not its own.
+    let foreign = request
+        .platforms
+        .iter()
+        .any(|platform| *platform != request.build_platform);
+    check_platforms(linter, &dockerfile, &request.platforms, foreign);
     let mut resolved = Resolved::default();
     loop {
         match lower(&dockerfile, request, &resolved, linter)? {

@@ -301,8 +301,7 @@ impl Lowerer<'_> {
     pub(super) fn check_extension(&mut self, name: &str, place: Place<'_>) {
         if architecture::is_extension(name) {
             let detail = format!("`{name}` is an extension of Kiln: other builders leave it empty");
-            let repair =
-                format!("give it a default for other builders, such as `ARG {name}=…`, or choose by $TARGETARCH");
+            let repair = "where other builders must build it too, choose by `case $TARGETARCH in …`".to_owned();
             self.linter.add(Rule::KilnExtension, place, detail, Some(repair));
         }
     }
