@@ -115,7 +115,8 @@ pub fn ignore_file(directory: &Path, dockerfile: Option<&Path>) -> Result<Vec<St
     Ok(Vec::new())
 }
 
-fn stdin_text() -> Result<String, CommandError> {
+/// All of standard input, as text.
+pub fn stdin_text() -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     std::io::stdin()
         .lock()

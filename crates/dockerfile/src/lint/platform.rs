@@ -169,8 +169,14 @@ impl Stages<'_> {
             })
             .collect();
         let assigned = |name: &str| step.text.contains(&format!("{name}="));
+        // Whoever writes a default knows that there may be no value.
+        let has_default = |found: &regex::Captures<'_>| {
+            let rest = found.get(0).map_or("", |all| &step.text[all.end()..]);
+            found[0].contains('{') && rest.starts_with([':', '-', '+', '?'])
+        };
         let missing: std::collections::BTreeSet<String> = PLATFORM_VARIABLE
             .captures_iter(&step.text)
+            .filter(|found| !has_default(found))
             .map(|found| found[1].to_owned())
             .filter(|name| !declared.contains(&name.as_str()) && !assigned(name))
             .collect();
@@ -419,6 +425,7 @@ mod tests {
             found("FROM a\nRUN <<END\necho $BUILDARCH_DEB\nEND\n"),
             [(Rule::TargetArchNotDeclared, 2)]
         );
+        assert_eq!(found("FROM a\nRUN echo ${TARGETARCH:-amd64}\n"), []);
         assert_eq!(found("FROM a\nRUN echo $TARGETARCHIVE $MY_TARGETARCH\n"), []);
     }
 

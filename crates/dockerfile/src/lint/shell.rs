@@ -51,16 +51,23 @@ impl ShellCommand {
 
     /// As a person would name it: the program and its subcommand.
     pub(super) fn name(&self) -> String {
-        let subcommand = self.subcommand();
-        let is_word = !subcommand.is_empty()
-            && subcommand
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
-        if is_word {
-            format!("{} {subcommand}", self.program)
-        } else {
-            self.program.clone()
+        let is_word = |word: &&str| {
+            let mut letters = word.chars();
+            !word.is_empty() && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+        };
+        let mut name = self.program.clone();
+        let words = self.arguments.iter().map(String::as_str);
+        let mut words = words.filter(|word| !word.starts_with(['-', '+']));
+        if let Some(subcommand) = words.next().filter(is_word) {
+            name = format!("{name} {subcommand}");
+            // The word after these says what is really done.
+            if let "run" | "clean" = subcommand
+                && let Some(word) = words.next().filter(is_word)
+            {
+                name = format!("{name} {word}");
+            }
         }
+        name
     }
 }
 
