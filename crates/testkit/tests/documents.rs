@@ -124,6 +124,8 @@ const TRIED: &[&str] = &[
     "registry.md",
     "doctor.md",
     "emulation.md",
+    "lint.md",
+    "arguments.md",
     "secrets.md",
     "cache.md",
 ];
@@ -181,4 +183,14 @@ fn secrets() -> TestResult {
 #[test]
 fn cache() -> TestResult {
     try_out("cache.md")
+}
+
+#[test]
+fn lint() -> TestResult {
+    try_out("lint.md")
+}
+
+#[test]
+fn arguments() -> TestResult {
+    try_out("arguments.md")
 }
