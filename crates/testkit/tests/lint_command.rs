@@ -384,3 +384,26 @@ fn a_base_pinned_to_one_platform_is_found_where_images_are_known() -> TestResult
     assert_eq!(rules(check(&index)?.assert_success()), []);
     Ok(())
 }
+
+#[test]
+fn every_rule_is_documented() -> TestResult {
+    let fixture = Fixture::new()?;
+    let page = fs::read_to_string(repository("docs/lint.md"))?;
+    let outcome = fixture.kiln(["lint", "--format=sarif", "-"]).input(TIDY).run()?;
+    let document = outcome.assert_success().json();
+    let rules = document["runs"][0]["tool"]["driver"]["rules"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert_eq!(rules.len(), 28);
+    for rule in rules {
+        let name = rule["id"].as_str().unwrap_or_default();
+        // Rules of the language link to their page; Kiln's own have a section, which findings name.
+        let expected = match rule["helpUri"].as_str() {
+            Some(address) => format!("| [{name}]({address}) |"),
+            None => format!("\n### {name}\n"),
+        };
+        assert!(page.contains(&expected), "no `{}` in docs/lint.md", expected.trim());
+    }
+    Ok(())
+}
