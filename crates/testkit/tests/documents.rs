@@ -124,7 +124,6 @@ const TRIED: &[&str] = &[
     "registry.md",
     "doctor.md",
     "emulation.md",
-    "lint.md",
     "arguments.md",
     "secrets.md",
     "cache.md",
@@ -183,11 +182,6 @@ fn secrets() -> TestResult {
 #[test]
 fn cache() -> TestResult {
     try_out("cache.md")
-}
-
-#[test]
-fn lint() -> TestResult {
-    try_out("lint.md")
 }
 
 #[test]
