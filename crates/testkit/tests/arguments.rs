@@ -95,7 +95,7 @@ RUN echo \"<$VERSION>\" > /sibling
         ("undeclared", "<>\n"),
         ("declared", "<3.20>\n"),
         ("env", "<from-env> <other>\n"),
-        ("child", "<from-env>\n"),
+        ("child", "<again>\n"),
         ("sibling", "<>\n"),
     ] {
         assert_eq!(told(&fixture, path)?, expected, "{path}");
@@ -108,7 +108,7 @@ fn another_proxy_runs_nothing_again_and_no_image_tells_of_it() -> TestResult {
     let fixture = Fixture::with_base_images()?;
     let registry = DockerRegistry::start()?;
     let image = format!("{}/team/app:1", registry.address());
-    let dockerfile = "FROM alpine:3.20\nARG HTTPS_PROXY\nRUN test -n \"$HTTP_PROXY$http_proxy\"; date +%s%N > /when\n";
+    let dockerfile = "FROM alpine:3.20\nRUN test -n \"$HTTP_PROXY$http_proxy\"; date +%s%N > /when\n";
     fixture.context("app", &[("Dockerfile", dockerfile)])?;
     let run = |proxy: &str| {
         let given = ["HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "ALL_PROXY"];

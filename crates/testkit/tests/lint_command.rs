@@ -362,7 +362,7 @@ default   \n\n"
         .assert_says(&["unknown --call `nonsense`"]);
     ask(&["--call=check,format=yaml"])?
         .assert_code(2)
-        .assert_says(&["format=yaml"]);
+        .assert_says(&["yaml"]);
     Ok(())
 }
 
