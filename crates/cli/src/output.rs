@@ -1,16 +1,17 @@
 //! Standard output and standard error: the one place that prints. Output is data, error is talk.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the one home of printing"
-)]
+#![expect(clippy::print_stderr, reason = "this is the one home of printing")]
 
 use crate::command_error::CommandError;
 
-/// A line of data.
+/// A line of data. A reader that went away, such as `head`, wants no more of it.
 pub fn line(text: &str) {
-    println!("{text}");
+    use std::io::Write;
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}")
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        talk(&format!("warning: failed to write to standard output: {error}"));
+    }
 }
 
 /// Data without an end of line.

@@ -29,7 +29,7 @@ use crate::command_error::CommandError;
 use crate::environment::Environment;
 use crate::machine;
 
-pub use context::{ContextFiles, ignore_file};
+pub use context::{ContextFiles, ignore_file, stdin_text};
 
 /// The request of a build. The context's temporary files live as long as the second value.
 pub fn build_request(

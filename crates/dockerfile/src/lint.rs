@@ -3,13 +3,16 @@
 //! * [`Rule`] — the closed set of rules; [`LintConfig`] — what `# check=…` says.
 //! * [`Linter`] — collects [`Finding`]s while a file is read and lowered, so that nothing is read twice.
 //! * `source` — rules that need no more than the text; `platform` — Kiln's own rules, over the stages.
+//! * `shell` — the commands of a RUN; `native` — what they make, and for which processor.
 //!
 //! A `# check=skip=…` directive at the top of a file holds for all of it, one above an instruction for that
 //! instruction alone. The build argument `BUILDKIT_DOCKERFILE_CHECK` replaces the directive.
 
 mod config;
+mod native;
 mod platform;
 mod rule;
+mod shell;
 mod source;
 
 use std::collections::BTreeSet;

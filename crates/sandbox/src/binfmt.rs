@@ -73,6 +73,14 @@ impl ElfMachine {
             .map(|(_, _, machine)| *machine)
     }
 
+    /// The architecture whose programs look like this, in Go's spelling.
+    pub fn architecture(self) -> Option<&'static str> {
+        ARCHITECTURES
+            .iter()
+            .find(|(_, _, machine)| *machine == self)
+            .map(|(name, _, _)| *name)
+    }
+
     /// What the first bytes of a file say, if it is an ELF program.
     pub fn read(head: &[u8]) -> Option<ElfMachine> {
         let head: &[u8; 20] = head.get(..20)?.try_into().ok()?;

@@ -15,7 +15,7 @@ use crate::mounts::{During, Stage};
 use crate::step::{Exit, Network, Privileges, Stdio, Step};
 use crate::supervisor::{Report, Reporter};
 use crate::sys::{self, RawPid};
-use crate::{binfmt, capabilities, filter, mounts};
+use crate::{binfmt, capabilities, filter, mounts, refusal};
 
 /// Runs the step. The value is the init's own exit code, which only says whether everything was reported.
 pub(crate) fn run(step: &Step, control: &OwnedFd, reporter: &Reporter) -> i32 {
@@ -79,7 +79,13 @@ fn start(step: &Step, reporter: &Reporter) -> Result<Started, Stage> {
             match program {
                 Some(program) => {
                     let errno = error.error.raw_os_error().unwrap_or(libc::EIO);
-                    reporter.send(&Report::NotStarted { program, errno });
+                    let search = step.env.iter().find(|(name, _)| name == "PATH");
+                    let search = search.map(|(_, value)| value.clone()).unwrap_or_default();
+                    let reason = match errno {
+                        libc::ENOENT | libc::ENOEXEC => refusal::reason(OsStr::new(&program), &search),
+                        _ => None,
+                    };
+                    reporter.send(&Report::NotStarted { program, errno, reason });
                     sys::exit_now(if errno == libc::ENOENT { 127 } else { 126 });
                 }
                 None => {

@@ -30,6 +30,7 @@ mod mounts;
 pub mod namespace;
 mod overlay;
 pub mod pty;
+mod refusal;
 mod spawn;
 mod staging;
 pub mod step;

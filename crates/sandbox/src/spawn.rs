@@ -153,10 +153,14 @@ impl RunningStep {
                             source: io::Error::from_raw_os_error(errno),
                         });
                     }
-                    Ok(Report::NotStarted { program, errno }) => {
+                    Ok(Report::NotStarted { program, errno, reason }) => {
+                        let source = io::Error::from_raw_os_error(errno);
                         outcome = Err(SandboxError::Program {
                             program,
-                            source: io::Error::from_raw_os_error(errno),
+                            source: match reason {
+                                Some(reason) => io::Error::new(source.kind(), reason),
+                                None => source,
+                            },
                         });
                     }
                     // What was reported before says more than the exit code that it caused.

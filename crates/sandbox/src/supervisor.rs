@@ -28,7 +28,12 @@ pub(crate) enum Report {
     /// The sandbox could not be set up.
     Failed { stage: String, errno: i32 },
     /// The program could not be started: what a shell calls 126 and 127.
-    NotStarted { program: String, errno: i32 },
+    NotStarted {
+        program: String,
+        errno: i32,
+        /// What is wrong with a file that is there.
+        reason: Option<String>,
+    },
     /// The process ended.
     Ended(Exit),
 }

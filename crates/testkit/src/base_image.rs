@@ -80,7 +80,7 @@ impl BaseImages {
 }
 
 /// The tests of one run are processes of their own, and only one of them may make the images.
-fn hold_lock(path: &Path) -> Result<fs::File, TestkitError> {
+pub(crate) fn hold_lock(path: &Path) -> Result<fs::File, TestkitError> {
     let file = fs::File::create(path).map_err(TestkitError::file("create", path))?;
     file.lock().map_err(TestkitError::file("lock", path))?;
     Ok(file)
@@ -130,7 +130,7 @@ fn make(cache: &Path, directory: &Path) -> Result<(), TestkitError> {
     Ok(())
 }
 
-fn busybox_in(unpacked: &Path) -> PathBuf {
+pub(crate) fn busybox_in(unpacked: &Path) -> PathBuf {
     let merged = unpacked.join("usr/bin/busybox");
     if merged.is_file() {
         merged

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::TestkitError;
 use crate::program::Program;
@@ -62,25 +63,83 @@ impl Debian {
 
     /// Downloads a package file. A second call finds it there.
     pub fn download(&self, package: &str, architecture: &str) -> Result<PathBuf, TestkitError> {
-        if let Some(found) = self.downloaded(package, architecture)? {
-            return Ok(found);
+        let name = format!("{package}:{architecture}");
+        let mut files = self.download_all(std::slice::from_ref(&name))?;
+        files.pop().ok_or_else(|| absent(&name, &self.directory))
+    }
+
+    /// The packages that `roots` (`name`, or `name:architecture`) need on a machine of an architecture that has none yet,
+    /// themselves included, each as `name:architecture` or `name:all`. Recommended packages are left out.
+    pub fn closure(&self, roots: &[&str], architecture: &str) -> Result<Vec<String>, TestkitError> {
+        self.update(false)?;
+        let list = || {
+            self.apt(&["install", "--print-uris", "--yes", "--no-install-recommends"])
+                .args(["-o", &format!("APT::Architecture={architecture}")])
+                .args(roots)
+        };
+        let mut listed = list().run()?;
+        if !listed.status.success() {
+            self.update(true)?;
+            listed = list().succeed()?;
         }
+        let listed = listed.stdout_text();
+        // Each line is an address in quotes, a file name `name_version_architecture.deb`, a size and a checksum.
+        let packages = listed.lines().filter_map(|line| {
+            let file = line.strip_prefix('\'')?.split(' ').nth(1)?;
+            let (name, rest) = file.split_once('_')?;
+            let of = rest.strip_suffix(".deb")?.rsplit('_').next()?;
+            Some(format!("{name}:{of}"))
+        });
+        Ok(packages.collect())
+    }
+
+    /// Downloads packages (`name:architecture` or `name:all`), all at once, and gives their files in the same order.
+    pub fn download_all(&self, packages: &[String]) -> Result<Vec<PathBuf>, TestkitError> {
+        let halves = |package: &String| {
+            let (name, architecture) = package.split_once(':').unwrap_or((package, "all"));
+            (name.to_owned(), architecture.to_owned())
+        };
+        let mut missing = Vec::new();
+        for package in packages {
+            let (name, architecture) = halves(package);
+            if self.downloaded(&name, &architecture)?.is_none() {
+                missing.push(package.strip_suffix(":all").unwrap_or(package));
+            }
+        }
+        if !missing.is_empty() {
+            self.update(false)?;
+            let download = || {
+                self.apt(&["download"])
+                    .args(&missing)
+                    .with(|command| _ = command.current_dir(&self.directory))
+                    .limit(Duration::from_secs(900))
+            };
+            // Lists of an earlier day may name versions that the mirror no longer has.
+            if !download().run()?.status.success() {
+                self.update(true)?;
+                download().succeed()?;
+            }
+        }
+        packages
+            .iter()
+            .map(|package| {
+                let (name, architecture) = halves(package);
+                self.downloaded(&name, &architecture)?
+                    .ok_or_else(|| absent(package, &self.directory))
+            })
+            .collect()
+    }
+
+    /// Fetches the lists of packages, unless that was done once and they need not be `fresh`.
+    fn update(&self, fresh: bool) -> Result<(), TestkitError> {
         let marker = self.directory.join("state/updated");
-        if !marker.exists() {
+        if fresh || !marker.exists() {
             // One list that a mirror is just replacing makes the whole update fail while the others are usable: whether
             // the package can be had is decided by the download.
             self.apt(&["update"]).run()?;
+            fs::write(&marker, "").map_err(TestkitError::file("write", &marker))?;
         }
-        let name = format!("{package}:{architecture}");
-        self.apt(&["download", &name])
-            .with(|command| _ = command.current_dir(&self.directory))
-            .succeed()?;
-        fs::write(&marker, "").map_err(TestkitError::file("write", &marker))?;
-        self.downloaded(package, architecture)?
-            .ok_or_else(|| TestkitError::Missing {
-                what: format!("the package {name} after its download"),
-                remedy: format!("look into {}", self.directory.display()),
-            })
+        Ok(())
     }
 
     fn downloaded(&self, package: &str, architecture: &str) -> Result<Option<PathBuf>, TestkitError> {
@@ -111,5 +170,12 @@ impl Debian {
         );
         let options = options.iter().flat_map(|option| ["-o", option.as_str()]);
         Program::new("apt-get").args(["-qq"]).args(options).args(arguments)
+    }
+}
+
+fn absent(package: &str, directory: &Path) -> TestkitError {
+    TestkitError::Missing {
+        what: format!("the package {package} after its download"),
+        remedy: format!("look into {}", directory.display()),
     }
 }

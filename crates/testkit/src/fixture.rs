@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::base_image::BaseImages;
 use crate::error::TestkitError;
 use crate::kiln_binary::kiln_binary;
+use crate::language_images::{Language, LanguageImages};
 use crate::ordinary_user::OrdinaryUser;
 use crate::program::Program;
 use crate::static_registry::StaticRegistry;
@@ -132,6 +133,15 @@ impl Fixture {
         Ok(fixture)
     }
 
+    /// As [`Fixture::new`], with the base images of a language served as the mirror of `docker.io`.
+    pub fn with_language_images(language: Language) -> Result<Self, TestkitError> {
+        let mut fixture = Self::new()?;
+        let registry = LanguageImages::prepare(language)?.serve()?;
+        fixture.mirror("docker.io", &registry.address())?;
+        fixture.base_images = Some(registry);
+        Ok(fixture)
+    }
+
     /// Method and path of every request to the base images' registry so far.
     pub fn base_image_requests(&self) -> Vec<String> {
         self.base_images
@@ -241,9 +251,15 @@ impl Fixture {
             .json())
     }
 
-    /// The text of a file in the last layer that has it, of one platform's image on a plain HTTP registry, fetched and
-    /// unpacked by `skopeo` and `tar`. `None` when no layer has it. `platform` is `os/arch[/variant]`.
+    /// As [`Fixture::bytes_in_image`], as text.
     pub fn file_in_image(&self, reference: &str, platform: &str, path: &str) -> Result<Option<String>, TestkitError> {
+        let bytes = self.bytes_in_image(reference, platform, path)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The content of a file in the last layer that has it, of one platform's image on a plain HTTP registry, fetched and
+    /// unpacked by `skopeo` and `tar`. `None` when no layer has it. `platform` is `os/arch[/variant]`.
+    pub fn bytes_in_image(&self, reference: &str, platform: &str, path: &str) -> Result<Option<Vec<u8>>, TestkitError> {
         let mut parts = platform.split('/');
         let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let mut arguments = vec!["--override-os", os, "--override-arch", architecture];
@@ -268,7 +284,7 @@ impl Fixture {
             let archive = [blob.as_os_str()];
             let listed = Program::new("tar").args(["-xOf"]).args(archive).args([path]).run()?;
             if listed.status.success() {
-                return Ok(Some(listed.stdout_text()));
+                return Ok(Some(listed.stdout));
             }
         }
         Ok(None)

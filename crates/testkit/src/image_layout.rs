@@ -12,11 +12,13 @@ use sha2::{Digest, Sha256};
 
 use crate::error::TestkitError;
 use crate::http::{Request, exchange};
+use crate::package_layer::PackageLayer;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const UNCOMPRESSED_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// The files of a layer, sorted by path.
 #[derive(Debug, Clone, Default)]
@@ -135,18 +137,47 @@ impl ImageLayout {
             .and_then(|()| encoder.finish())
             .map_err(TestkitError::file("compress a layer for", &self.directory))?;
         let layer = self.add_blob(LAYER, &compressed)?;
+        self.add_manifest(platform, &[(layer, digest(&tar))], config)
+    }
+
+    /// As [`ImageLayout::add_image`], of layers that are made already. Their files are linked, not copied.
+    pub(crate) fn add_image_of_layers(
+        &self,
+        platform: &str,
+        layers: &[&PackageLayer],
+        config: Value,
+    ) -> Result<Value, TestkitError> {
+        let link = |layer: &&PackageLayer| {
+            let blob = self.directory.join("blobs/sha256").join(&layer.digest);
+            if !blob.exists() {
+                fs::hard_link(&layer.path, &blob).map_err(TestkitError::file("link", &blob))?;
+            }
+            let digest = format!("sha256:{}", layer.digest);
+            let descriptor = json!({"mediaType": UNCOMPRESSED_LAYER, "digest": digest, "size": layer.size});
+            Ok((descriptor, layer.digest.clone()))
+        };
+        let layers = layers.iter().map(link).collect::<Result<Vec<_>, TestkitError>>()?;
+        self.add_manifest(platform, &layers, config)
+    }
+
+    /// Adds configuration and manifest over layers: each with its descriptor and the digest of its uncompressed form.
+    fn add_manifest(&self, platform: &str, layers: &[(Value, String)], config: Value) -> Result<Value, TestkitError> {
         let platform = platform_object(platform);
+        let history = json!({"created": "1970-01-01T00:00:00Z", "created_by": "kiln test base image"});
         let mut document = json!({
             "created": "1970-01-01T00:00:00Z",
             "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", digest(&tar))]},
-            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "kiln test base image"}],
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": layers.iter().map(|(_, digest)| format!("sha256:{digest}")).collect::<Vec<_>>(),
+            },
+            "history": vec![history; layers.len()],
         });
         if let (Some(document), Some(platform)) = (document.as_object_mut(), platform.as_object()) {
             document.extend(platform.clone());
         }
         let config = self.add_blob(CONFIG, document.to_string().as_bytes())?;
-        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers.iter().map(|(layer, _)| layer).collect::<Vec<_>>()});
         let mut descriptor = self.add_blob(MANIFEST, manifest.to_string().as_bytes())?;
         descriptor["platform"] = platform;
         Ok(descriptor)

@@ -2,6 +2,7 @@
 //!
 //! - **Base images** ([`BaseImages`]): busybox and a stand-in for Alpine, made of Debian's static busybox for several
 //!   architectures and served by a small registry inside the test process.
+//! - **Languages** ([`LanguageImages`]): base images with compilers and interpreters, made of Debian's packages.
 //! - **Peers** ([`DockerRegistry`], [`KilnRegistry`], [`MotoServer`], [`CacheService`]): servers on a free loopback port, stopped by their id on drop.
 //! - **Remote sources** ([`GitServer`], [`HttpServer`]): repositories and files on a free loopback port.
 //! - **Faults** ([`FaultProxy`]): a proxy that resets, truncates, corrupts or refuses at chosen points, a bounded number
@@ -31,8 +32,10 @@ mod http_server;
 mod image_layout;
 mod kiln_binary;
 mod kiln_registry;
+mod language_images;
 mod moto_server;
 mod ordinary_user;
+mod package_layer;
 mod program;
 mod static_registry;
 mod terminal;
@@ -50,6 +53,7 @@ pub use http_server::HttpServer;
 pub use image_layout::{ImageLayout, Tree};
 pub use kiln_binary::kiln_binary;
 pub use kiln_registry::{KilnRegistry, await_address};
+pub use language_images::{Language, LanguageImages};
 pub use moto_server::MotoServer;
 pub use ordinary_user::{OrdinaryUser, SubordinateIds};
 pub use program::{Program, cache_directory, is_running, on_path, skip_unless_root};

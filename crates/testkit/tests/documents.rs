@@ -124,6 +124,7 @@ const TRIED: &[&str] = &[
     "registry.md",
     "doctor.md",
     "emulation.md",
+    "arguments.md",
     "secrets.md",
     "cache.md",
     "contexts.md",
@@ -187,4 +188,9 @@ fn secrets() -> TestResult {
 #[test]
 fn cache() -> TestResult {
     try_out("cache.md")
+}
+
+#[test]
+fn arguments() -> TestResult {
+    try_out("arguments.md")
 }

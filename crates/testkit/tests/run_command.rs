@@ -136,6 +136,35 @@ fn a_command_that_does_not_exist_is_named() -> TestResult {
 }
 
 #[test]
+fn a_program_that_cannot_start_says_what_it_lacks() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    fixture.write("scripts/job", b"#!/bin/bash\necho never\n")?;
+    let path = fixture.directory().join("scripts/job");
+    Program::new("chmod")
+        .args(["755".as_ref(), path.as_os_str()])
+        .succeed()?;
+    let volume = format!("{}:/scripts", fixture.directory().join("scripts").display());
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let run = [
+            "run",
+            "--rm",
+            "--platform",
+            platform,
+            "-v",
+            &volume,
+            "busybox",
+            "/scripts/job",
+        ];
+        fixture
+            .kiln(run)
+            .run()?
+            .assert_code(127)
+            .assert_says(&["there is no `/bin/bash`, which its first line asks for"]);
+    }
+    Ok(())
+}
+
+#[test]
 fn nothing_is_left_mounted_or_running() -> TestResult {
     let fixture = Fixture::with_base_images()?;
     let mut command = fixture.command(["run", "--rm", "busybox", "sh", "-c", "echo ready; sleep 3131"])?;

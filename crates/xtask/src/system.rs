@@ -28,6 +28,7 @@ pub(crate) const PEERS: &[Need] = &[
     ("slirp4netns", "slirp4netns"),
     ("mmdebstrap", "mmdebstrap"),
     ("busybox", "busybox-static"),
+    ("readelf", "binutils"),
     ("ssh-keygen", "openssh-client"),
     ("git", "git"),
     ("zstd", "zstd"),

@@ -29,7 +29,7 @@ pub enum FailOn {
 /// Checks Dockerfiles without a registry and without running anything.
 #[derive(Debug, Args)]
 pub struct LintArgs {
-    /// Dockerfiles, or directories that hold one called Dockerfile
+    /// Dockerfiles, directories that hold one called Dockerfile, or `-` for standard input
     #[arg(default_value = ".")]
     pub paths: Vec<PathBuf>,
     /// How findings are written

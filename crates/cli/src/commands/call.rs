@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::build::{BuildError, BuildRequest, Machine, frontend, remote};
 use crate::output;
-use crate::render::findings::{self, Checked, location, source};
+use crate::render::findings::{self, Checked, encoded, location};
 use crate::settings::call::{Call, Method};
 
 /// Answers, and gives the exit code.
@@ -21,7 +21,7 @@ pub async fn run(call: Call, request: &BuildRequest, machine: &Machine) -> Resul
                 || {
                     json!({
                         "targets": found.iter().map(target_value).collect::<Vec<_>>(),
-                        "sources": [source(&request.plan.file, &request.dockerfile)],
+                        "sources": [encoded(&request.dockerfile)],
                     })
                 },
             );
@@ -44,13 +44,17 @@ pub async fn run(call: Call, request: &BuildRequest, machine: &Machine) -> Resul
             };
             let failed = error.is_some();
             let checked = [Checked {
-                file: request.plan.file.clone(),
+                file: findings::file_name(&request.plan.file).into(),
                 text: request.dockerfile.clone(),
                 findings: linter.findings(),
                 error,
             }];
             let clean = checked[0].is_clean();
-            show(call, || vec![findings::text(&checked)], || findings::json(&checked));
+            show(
+                call,
+                || vec![findings::peer_text(&checked[0])],
+                || findings::json(&checked),
+            );
             Ok(i32::from(failed || (!clean && !call.ignore_status)))
         }
     }
@@ -65,21 +69,14 @@ fn show(call: Call, lines: impl FnOnce() -> Vec<String>, value: impl FnOnce() ->
 }
 
 fn target_lines(targets: &[StageTarget]) -> Vec<String> {
-    let name = |target: &StageTarget| {
-        let name = if target.name.is_empty() {
-            "(unnamed)"
-        } else {
-            &target.name
-        };
-        if target.default {
-            format!("{name} (default)")
-        } else {
-            name.to_owned()
-        }
+    let name = |target: &StageTarget| match (target.name.as_str(), target.default) {
+        ("", true) => "(default)".to_owned(),
+        (name, true) => format!("{name} (default)"),
+        (name, false) => name.to_owned(),
     };
     let mut rows = vec![["TARGET".to_owned(), "DESCRIPTION".to_owned()]];
     rows.extend(targets.iter().map(|target| [name(target), target.description.clone()]));
-    columns(&rows)
+    columns(&rows, 3)
 }
 
 fn target_value(target: &StageTarget) -> Value {
@@ -98,15 +95,25 @@ fn target_value(target: &StageTarget) -> Value {
     value
 }
 
+/// Blocks, an empty line behind each.
 fn outline_lines(outline: &Outline) -> Vec<String> {
     let mut lines = Vec::new();
-    if !outline.name.is_empty() {
-        lines.push(format!("TARGET:      {}", outline.name));
+    if !outline.name.is_empty() || !outline.description.is_empty() {
+        let name = if outline.name.is_empty() {
+            "(default)"
+        } else {
+            &outline.name
+        };
+        let mut rows = vec![["TARGET:", name]];
+        if !outline.description.is_empty() {
+            rows.push(["DESCRIPTION:", &outline.description]);
+        }
+        lines.extend(columns(
+            &rows.into_iter().map(|row| row.map(str::to_owned)).collect::<Vec<_>>(),
+            1,
+        ));
+        lines.push(String::new());
     }
-    if !outline.description.is_empty() {
-        lines.push(format!("DESCRIPTION: {}", outline.description));
-    }
-    let mut tables: Vec<Vec<[String; 3]>> = Vec::new();
     if !outline.args.is_empty() {
         let mut rows = vec![["BUILD ARG", "VALUE", "DESCRIPTION"].map(str::to_owned)];
         rows.extend(
@@ -115,28 +122,21 @@ fn outline_lines(outline: &Outline) -> Vec<String> {
                 .iter()
                 .map(|arg| [arg.name.clone(), arg.value.clone(), arg.description.clone()]),
         );
-        tables.push(rows);
+        lines.extend(columns(&rows, 3));
+        lines.push(String::new());
     }
     for (title, secrets) in [("SECRET", &outline.secrets), ("SSH", &outline.ssh)] {
         if !secrets.is_empty() {
-            let mut rows = vec![[title, "REQUIRED", ""].map(str::to_owned)];
+            let mut rows = vec![[title, "REQUIRED"].map(str::to_owned)];
             let required = |secret: &OutlineSecret| if secret.required { "true" } else { "" };
             rows.extend(
                 secrets
                     .iter()
-                    .map(|secret| [secret.name.clone(), required(secret).to_owned(), String::new()]),
+                    .map(|secret| [secret.name.clone(), required(secret).to_owned()]),
             );
-            tables.push(rows);
-        }
-    }
-    for table in tables {
-        if !lines.is_empty() {
+            lines.extend(columns(&rows, 3));
             lines.push(String::new());
         }
-        lines.extend(columns(&table));
-    }
-    if lines.is_empty() {
-        lines.push("the build takes no arguments, secrets or SSH agents".to_owned());
     }
     lines
 }
@@ -165,7 +165,7 @@ fn outline_value(outline: &Outline, request: &BuildRequest) -> Value {
             value
         })
         .collect();
-    let mut value = json!({ "sources": [source(&request.plan.file, &request.dockerfile)] });
+    let mut value = json!({ "sources": [encoded(&request.dockerfile)] });
     let texts = [("name", &outline.name), ("description", &outline.description)];
     for (field, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         value[field] = json!(text);
@@ -181,17 +181,16 @@ fn outline_value(outline: &Outline, request: &BuildRequest) -> Value {
     value
 }
 
-/// Rows as lines, their columns aligned.
-fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+/// Rows as lines, their columns aligned with a gap between them. The last column is not padded, so that the lines are
+/// those of the peers to the byte.
+fn columns<const N: usize>(rows: &[[String; N]], gap: usize) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    let widths: Vec<usize> = (0..N)
+        .map(|column| if column + 1 < N { width(column) + gap } else { 0 })
+        .collect();
     let line = |row: &[String; N]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        cells.join("   ").trim_end().to_owned()
+        let cells = row.iter().zip(&widths);
+        cells.map(|(cell, width)| format!("{cell:width$}")).collect::<String>()
     };
     rows.iter().map(line).collect()
 }

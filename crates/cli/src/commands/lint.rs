@@ -51,20 +51,34 @@ fn check(
     platforms: &[Platform],
     build_args: &std::collections::BTreeMap<String, String>,
 ) -> Result<Checked, CommandError> {
-    let file: PathBuf = if path.is_dir() {
-        path.join("Dockerfile")
+    let stdin = path == Path::new("-");
+    let file = if stdin {
+        PathBuf::from("Dockerfile")
+    } else if path.is_dir() {
+        let upper = path.join("Dockerfile");
+        let lower = path.join("dockerfile");
+        if !upper.exists() && lower.exists() {
+            lower
+        } else {
+            upper
+        }
     } else {
         path.to_owned()
     };
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        let mut command = CommandError::from_error(ErrorKind::User, &error);
-        command
-            .messages
-            .insert(0, format!("failed to read `{}`", file.display()));
-        command.hint("name Dockerfiles, or directories that hold one")
-    })?;
-    let directory = file.parent().map(Path::to_owned).unwrap_or_default();
-    let ignore = settings::ignore_file(&directory, Some(&file))?;
+    let (text, ignore) = if stdin {
+        (settings::stdin_text()?, Vec::new())
+    } else {
+        let bytes = std::fs::read(&file).map_err(|error| {
+            let mut command = CommandError::from_error(ErrorKind::User, &error);
+            command
+                .messages
+                .insert(0, format!("failed to read `{}`", file.display()));
+            command.hint("name Dockerfiles, directories that hold one, or `-` for standard input")
+        })?;
+        let directory = file.parent().map(Path::to_owned).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        (text, settings::ignore_file(&directory, Some(&file))?)
+    };
     let request = PlanRequest {
         platforms: platforms.to_vec(),
         build_platform: Platform::host(),
@@ -76,7 +90,11 @@ fn check(
         every_stage: true,
         ..PlanRequest::default()
     };
-    let mut linter = Linter::new();
+    let given = build_args.get("BUILDKIT_DOCKERFILE_CHECK").map(String::as_str);
+    let mut linter = Linter::with_override(given).map_err(|error| {
+        let command = CommandError::user(format!("invalid BUILDKIT_DOCKERFILE_CHECK: {}", error.message));
+        error.hints.into_iter().fold(command, CommandError::hint)
+    })?;
     linter.set_ignore(&request.ignore);
     let error = examine(&text, &request, &mut linter).err();
     Ok(Checked {
@@ -89,7 +107,12 @@ fn check(
 
 fn examine(text: &str, request: &PlanRequest, linter: &mut Linter) -> Result<(), SyntaxError> {
     let dockerfile = Dockerfile::parse(text, linter)?;
-    check_platforms(linter, &dockerfile, &request.platforms, request.platforms.len() > 1);
+    // Whichever machine builds for several platforms, one of them is not its own.
+    let foreign = request
+        .platforms
+        .iter()
+        .any(|platform| *platform != request.build_platform);
+    check_platforms(linter, &dockerfile, &request.platforms, foreign);
     let mut resolved = Resolved::default();
     loop {
         match lower(&dockerfile, request, &resolved, linter)? {

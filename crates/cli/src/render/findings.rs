@@ -67,6 +67,88 @@ pub fn text(all: &[Checked]) -> String {
     text
 }
 
+/// The peers' text for one file, as `--call=check` answers; hints stand below Kiln's own findings.
+pub fn peer_text(checked: &Checked) -> String {
+    let mut text = match checked.findings.len() {
+        0 => String::new(),
+        1 => "Check complete, 1 warning has been found!\n".to_owned(),
+        found => format!("Check complete, {found} warnings have been found!\n"),
+    };
+    for finding in &checked.findings {
+        text.push_str(&format!(
+            "\nWARNING: {} - {}\n{}\n",
+            finding.rule.name(),
+            finding.rule.url(),
+            finding.detail
+        ));
+        if let Some(repair) = &finding.repair {
+            text.push_str(&format!("hint: {repair}\n"));
+        }
+        if let Some(lines) = finding.lines {
+            text.push_str(&peer_drawing(checked, lines));
+        }
+    }
+    if let Some(error) = &checked.error {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!("ERROR: {}\n", error.message));
+        for hint in &error.hints {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        if let Some(lines) = error.lines {
+            text.push_str(&peer_drawing(checked, lines));
+        }
+    } else if checked.findings.is_empty() {
+        text.push_str("Check complete, no warnings found.\n");
+    }
+    text.truncate(text.trim_end_matches('\n').len());
+    text
+}
+
+/// The lines with those around them, as the peers draw them.
+fn peer_drawing(checked: &Checked, marked: Lines) -> String {
+    let lines: Vec<&str> = checked.text.split('\n').collect();
+    if marked.start < 1 || marked.start > lines.len() {
+        return String::new();
+    }
+    let (mut start, mut end) = (marked.start, marked.end.min(lines.len()));
+    // One line gets more around it than several; each round adds a line on either side.
+    let wanted = if start == end { 4 } else { 2 };
+    let mut padded = 0;
+    while padded < wanted {
+        if start > 1 {
+            start -= 1;
+            padded += 1;
+        }
+        if end != lines.len() {
+            end += 1;
+            padded += 1;
+        }
+        padded += 1;
+    }
+    let rule = "--------------------\n";
+    let mut text = format!("{}:{}\n{rule}", file_name(&checked.file), marked.start);
+    for (number, line) in lines.iter().enumerate().take(end).skip(start - 1) {
+        let number = number + 1;
+        let mark = if (marked.start..=marked.end).contains(&number) {
+            ">>>"
+        } else {
+            "   "
+        };
+        text.push_str(&format!(" {number:3} | {mark} {line}\n"));
+    }
+    text + rule
+}
+
+/// How the peers call a Dockerfile: by its last name, and from standard input by the usual one.
+pub fn file_name(file: &Path) -> String {
+    match file.file_name() {
+        Some(name) if name != "-" => name.to_string_lossy().into_owned(),
+        _ => "Dockerfile".to_owned(),
+    }
+}
+
 /// The peers' form for one file; of several files each finding names its source by number.
 pub fn json(all: &[Checked]) -> Value {
     let mut warnings = Vec::new();
@@ -95,22 +177,22 @@ pub fn json(all: &[Checked]) -> Value {
             result["buildError"] = value;
         }
     }
-    let sources: Vec<Value> = all
-        .iter()
-        .map(|checked| self::source(&checked.file, &checked.text))
-        .collect();
+    let source = |checked: &Checked| {
+        json!({
+            "filename": checked.file.display().to_string(),
+            "language": "Dockerfile",
+            "data": encoded(&checked.text),
+        })
+    };
+    let sources: Vec<Value> = all.iter().map(source).collect();
     result["warnings"] = json!(warnings);
     result["sources"] = json!(sources);
     result
 }
 
-/// A file as the peers' answers hold it.
-pub fn source(file: &Path, text: &str) -> Value {
-    json!({
-        "filename": file.display().to_string(),
-        "language": "Dockerfile",
-        "data": base64::engine::general_purpose::STANDARD.encode(text),
-    })
+/// A file's text as the peers' answers hold it.
+pub fn encoded(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
 }
 
 /// A place as the peers' answers hold it.
@@ -183,7 +265,7 @@ fn sarif_result(checked: &Checked, rule: Option<Rule>, level: &str, text: &str, 
         "message": { "text": text },
         "locations": [{
             "physicalLocation": {
-                "artifactLocation": { "uri": checked.file.display().to_string() },
+                "artifactLocation": { "uri": uri(&checked.file) },
                 "region": { "startLine": lines.start, "endLine": lines.end },
             },
         }],
@@ -192,6 +274,19 @@ fn sarif_result(checked: &Checked, rule: Option<Rule>, level: &str, text: &str, 
         result["ruleId"] = json!(rule.name());
     }
     result
+}
+
+/// A path as a relative or absolute reference (RFC 3986).
+fn uri(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.display().to_string().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=@".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
 }
 
 /// Annotations of GitHub Actions, a line each.
@@ -263,6 +358,7 @@ mod tests {
         assert_eq!(json["sources"][0]["language"], "Dockerfile");
         let sarif = sarif(&checked());
         assert_eq!(sarif["runs"][0]["results"][0]["ruleId"], "EmulatedHeavyStep");
+        assert_eq!(uri(Path::new("a b/#1/Dockerfile")), "a%20b/%231/Dockerfile");
         assert_eq!(
             github(&checked()),
             "::warning file=a%2Cb/Dockerfile,line=2,endLine=2,title=EmulatedHeavyStep::`go build`%0Ais slow"

@@ -187,7 +187,8 @@ fn patterns(path: &Path) -> Result<Option<Vec<String>>, CommandError> {
     }
 }
 
-fn stdin_text() -> Result<String, CommandError> {
+/// All of standard input, as text.
+pub fn stdin_text() -> Result<String, CommandError> {
     text_of(std::io::stdin().lock()).map_err(|error| stdin_failed("the Dockerfile", &error))
 }
 

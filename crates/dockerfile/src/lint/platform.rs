@@ -7,29 +7,29 @@ use kiln_oci::Platform;
 use regex::Regex;
 
 use crate::instruction::{Copy, Instruction, Kind, Run};
-use crate::lint::{Linter, Place, Rule, listed};
+use crate::lint::native::{Made, made, natively};
+use crate::lint::shell::{ShellCommand, commands};
+use crate::lint::{Linter, Rule, listed};
 use crate::stage::{Dockerfile, Stage};
 
 /// Looks at all stages. `emulated` says whether steps of a target platform would run under emulation.
 pub fn check_platforms(linter: &mut Linter, dockerfile: &Dockerfile, platforms: &[Platform], emulated: bool) {
     let stages = Stages { dockerfile };
+    // An image for the machine that builds alone may hold what its tools make.
+    let foreign = platforms.len() > 1 || emulated;
     for (number, stage) in dockerfile.stages.iter().enumerate() {
-        for instruction in &stage.instructions {
+        for (position, instruction) in stage.instructions.iter().enumerate() {
             if let Kind::Run(run) = &instruction.kind {
-                let step = Step {
-                    number,
-                    instruction,
-                    text: shell_text(run),
-                };
+                let step = Step::new(number, position, instruction, run);
                 stages.undeclared(linter, &step);
-                if platforms.len() > 1 {
+                if foreign {
                     stages.host_artifact(linter, &step);
                 }
                 if emulated {
                     stages.heavy(linter, &step);
                 }
             }
-            if platforms.len() > 1 {
+            if foreign {
                 stages.download(linter, number, instruction);
             }
         }
@@ -38,15 +38,43 @@ pub fn check_platforms(linter: &mut Linter, dockerfile: &Dockerfile, platforms: 
 
 /// A RUN with everything that its shell reads.
 struct Step<'a> {
+    /// Its stage, and where it stands there.
     number: usize,
+    position: usize,
     instruction: &'a Instruction,
     text: String,
+    commands: Vec<ShellCommand>,
+    /// Whether a shell expands variables in it.
+    shell: bool,
+}
+
+impl<'a> Step<'a> {
+    fn new(number: usize, position: usize, instruction: &'a Instruction, run: &Run) -> Step<'a> {
+        let text = shell_text(run);
+        let words = &run.command.words;
+        let shell = run.command.shell || words.iter().any(|word| word == "-c");
+        let commands = match words.as_slice() {
+            [program, arguments @ ..] if !shell => vec![ShellCommand {
+                program: program.rsplit('/').next().unwrap_or(program).to_owned(),
+                arguments: arguments.to_vec(),
+            }],
+            _ => commands(&text),
+        };
+        Step {
+            number,
+            position,
+            instruction,
+            text,
+            commands,
+            shell,
+        }
+    }
 }
 
 fn shell_text(run: &Run) -> String {
     let documents = run.heredocs.iter().map(|heredoc| heredoc.content.as_str());
     let words = run.command.words.iter().map(String::as_str);
-    words.chain(documents).collect::<Vec<_>>().join(" ")
+    words.chain(documents).collect::<Vec<_>>().join("\n")
 }
 
 struct Stages<'a> {
@@ -58,77 +86,27 @@ static PLATFORM_VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
         .expect("a constant that compiles")
 });
 
-/// What says that a command knows the platform that it makes something for.
+/// What says that a step knows the platform that it makes something for.
 static CROSS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"\bTARGET(?:PLATFORM|ARCH|OS)|GOARCH=|--target\b|--host[= ]|\bxx-|\bCC=|--platform[= ]|--cpu[= ]|-a?arch[= ]",
-    )
-    .expect("a constant that compiles")
+    Regex::new(r"\bTARGET(?:PLATFORM|ARCH|OS|VARIANT)|GOARCH=|npm_config_arch=|CARGO_BUILD_TARGET=|\bxx-|\bCC=|--host=")
+        .expect("a constant that compiles")
 });
 
-/// What kind of thing a command makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Made {
-    /// Programs or libraries, wherever they are put.
-    Anything,
-    /// `node_modules`; what bundlers write elsewhere runs anywhere.
-    NodeModules,
-    /// A Java runtime; archives of classes run anywhere.
-    JavaRuntime,
+/// Flags that name the platform to make something for.
+fn names_target(command: &ShellCommand) -> bool {
+    let flags: &[&str] = match command.program.as_str() {
+        "cargo" | "rustc" | "clang" | "clang++" => &["--target", "-target"],
+        "npm" | "yarn" | "pnpm" | "bun" => &["--cpu", "--arch", "--target-arch"],
+        "dotnet" => &["-a", "--arch", "-r", "--runtime"],
+        "cmake" | "meson" => &["--toolchain", "--cross-file"],
+        // pip's --target is a directory.
+        _ => &["--platform", "--python-platform"],
+    };
+    command.value(flags).is_some()
 }
 
-/// Commands whose result is for the processor that they run on.
-static NATIVE_TOOLS: LazyLock<Vec<(Regex, Made)>> = LazyLock::new(|| {
-    let table = [
-        (
-            r"\b(?:npm (?:ci|install|i|rebuild)|yarn install|yarn\s*$|pnpm (?:install|i)|bun install)\b",
-            Made::NodeModules,
-        ),
-        (
-            r"\b(?:pip3? (?:wheel|install)|poetry install|uv (?:sync|pip install)|python3? setup\.py (?:build|install|bdist_wheel))\b",
-            Made::Anything,
-        ),
-        (r"\b(?:jlink|jpackage)\b", Made::JavaRuntime),
-        (r"\bnative-image\b", Made::Anything),
-        (r"\bgo (?:build|install)\b", Made::Anything),
-        (r"\bcargo (?:build|install)\b", Made::Anything),
-        (
-            r"(?:^|[\s;&(])(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|make|cmake --build|ninja|rustc|ghc|swift build)\s",
-            Made::Anything,
-        ),
-    ];
-    table
-        .into_iter()
-        .map(|(text, made)| (Regex::new(text).expect("a constant that compiles"), made))
-        .collect()
-});
-
-/// Commands that can make things for another processor, or whose result is for none, with the way to do so.
-static CROSS_TOOLS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
-    let table = [
-        (r"\bgo (?:build|install)\b", "set GOOS=$TARGETOS GOARCH=$TARGETARCH"),
-        (
-            r"\bcargo (?:build|install)\b",
-            "build with --target and the target's linker",
-        ),
-        (
-            r"\b(?:mvnw?|gradlew?|javac)\b.*\b(?:package|build|install|assemble|\.java)\b",
-            "classes run anywhere: copy the archive",
-        ),
-        (r"\bdotnet (?:publish|build)\b", "pass -a $TARGETARCH"),
-        (
-            r"\b(?:npm|yarn|pnpm|bun) (?:run )?build\b",
-            "what a bundler writes runs anywhere: copy that",
-        ),
-    ];
-    table
-        .into_iter()
-        .map(|(text, how)| (Regex::new(text).expect("a constant that compiles"), how))
-        .collect()
-});
-
 static ARCH_URL: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"https?://[^\s"']*?(amd64|x86_64|x86-64|aarch64|arm64|linux-x64|linux64|armv7|armhf|ppc64le|s390x|riscv64)[^\s"']*"#)
+    Regex::new(r#"(?:https?|ftp)://[^\s"'/]+/(?:[^\s"']*?[^\s"'a-zA-Z0-9])??(amd64|x86_64|x86-64|aarch64|arm64|linux-x64|linux64|i[36]86|armv[67]|armhf|ppc64le|s390x|riscv64|loong64|loongarch64)[^\s"']*"#)
         .expect("a constant that compiles")
 });
 
@@ -160,16 +138,30 @@ impl Stages<'_> {
         })
     }
 
+    /// Whether a stage is for a platform of its own. The target platform is the one that it has in any case.
     fn has_platform(&self, number: usize) -> bool {
-        self.lineage(number)
-            .any(|number| self.stage(number).from.platform.is_some())
+        self.lineage(number).any(|number| {
+            let platform = self.stage(number).from.platform.as_deref();
+            platform.is_some_and(|text| !text.contains("TARGETPLATFORM"))
+        })
     }
 
     /// `$TARGETARCH` where nothing declares it: the shell reads it as nothing.
     fn undeclared(&self, linter: &mut Linter, step: &Step<'_>) {
+        if !step.shell {
+            return;
+        }
+        let before = |number: usize| {
+            let all = &self.stage(number).instructions;
+            if number == step.number {
+                &all[..step.position]
+            } else {
+                &all[..]
+            }
+        };
         let declared: Vec<&str> = self
             .lineage(step.number)
-            .flat_map(|number| &self.stage(number).instructions)
+            .flat_map(before)
             .flat_map(|instruction| match &instruction.kind {
                 Kind::Arg(args) => args.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
                 Kind::Env(pairs) => pairs.iter().map(|pair| pair.key.as_str()).collect(),
@@ -177,13 +169,22 @@ impl Stages<'_> {
             })
             .collect();
         let assigned = |name: &str| step.text.contains(&format!("{name}="));
+        // Whoever writes a default knows that there may be no value.
+        let has_default = |found: &regex::Captures<'_>| {
+            let rest = found.get(0).map_or("", |all| &step.text[all.end()..]);
+            found[0].contains('{') && rest.starts_with([':', '-', '+', '?'])
+        };
         let missing: std::collections::BTreeSet<String> = PLATFORM_VARIABLE
             .captures_iter(&step.text)
+            .filter(|found| !has_default(found))
             .map(|found| found[1].to_owned())
             .filter(|name| !declared.contains(&name.as_str()) && !assigned(name))
             .collect();
         let Some(first) = missing.first() else { return };
-        let detail = format!("{} is empty here: the stage does not declare it", listed(&missing));
+        let detail = format!(
+            "{} is empty here: the stage does not declare it before this line",
+            listed(&missing)
+        );
         let repair = format!("write `ARG {first}` before this line, in this stage");
         linter.add(
             Rule::TargetArchNotDeclared,
@@ -193,21 +194,22 @@ impl Stages<'_> {
         );
     }
 
-    /// A native tool on the build platform whose result another stage copies.
+    /// A native tool on the build platform whose result another stage takes.
     fn host_artifact(&self, linter: &mut Linter, step: &Step<'_>) {
         if !self.is_on_build_platform(step.number) || CROSS.is_match(&step.text) || self.sets_cross_variables(step) {
             return;
         }
-        for (tool, made) in NATIVE_TOOLS.iter() {
-            let Some(found) = tool.find(&step.text) else { continue };
-            let Some((lines, path)) = self.taken(step.number, *made) else {
+        let tools = step.commands.iter().filter(|command| !names_target(command));
+        for (command, made) in tools.filter_map(|command| made(command).map(|made| (command, made))) {
+            if made == Made::JavaRuntime && self.links_for_target(step, command) {
+                continue;
+            }
+            let Some((line, path)) = self.taken(step.number, &made) else {
                 continue;
             };
-            let command = found
-                .as_str()
-                .trim_matches(|letter: char| !letter.is_alphanumeric() && letter != '+');
             let detail = format!(
-                "`{command}` runs on the build platform, so what it makes is for that processor; line {lines} copies `{path}` into the image of every platform"
+                "`{}` runs on the build platform, so what it makes is for that processor; line {line} takes `{path}` into the image of every platform",
+                command.name()
             );
             let repair =
                 "run it in a stage without --platform=$BUILDPLATFORM, or cross-compile with the TARGET… arguments";
@@ -219,6 +221,29 @@ impl Stages<'_> {
             );
             return;
         }
+    }
+
+    /// Whether a Java runtime is linked of modules that come from a stage or an image of the target platform.
+    fn links_for_target(&self, step: &Step<'_>, command: &ShellCommand) -> bool {
+        let Some(modules) = command.value(&["--module-path", "-p"]) else {
+            return false;
+        };
+        let copies = self.lineage(step.number).flat_map(|number| {
+            let instructions = self.stage(number).instructions.iter();
+            instructions.map(move |instruction| (number, instruction))
+        });
+        let mut copies = copies.filter_map(|(number, instruction)| match &instruction.kind {
+            Kind::Copy(copy) => Some((number, copy)),
+            _ => None,
+        });
+        copies.any(|(number, copy)| {
+            let stage = copy
+                .from
+                .as_deref()
+                .and_then(|name| self.dockerfile.stage(name, number));
+            stage.is_some_and(|stage| !self.is_on_build_platform(stage))
+                && modules.contains(copy.destination.trim_end_matches('/'))
+        })
     }
 
     fn sets_cross_variables(&self, step: &Step<'_>) -> bool {
@@ -233,44 +258,35 @@ impl Stages<'_> {
     }
 
     /// Where another stage of the target platform takes something of this kind from a stage: the line and the path.
-    fn taken(&self, number: usize, made: Made) -> Option<(usize, String)> {
+    fn taken(&self, number: usize, made: &Made) -> Option<(usize, String)> {
+        let workdirs: Vec<&str> = self
+            .lineage(number)
+            .flat_map(|number| &self.stage(number).instructions)
+            .filter_map(|instruction| match &instruction.kind {
+                Kind::Workdir(directory) => Some(directory.as_str()),
+                _ => None,
+            })
+            .collect();
         let takers = (0..self.dockerfile.stages.len()).filter(|&taker| !self.is_on_build_platform(taker));
         for taker in takers {
+            let is_it = |name: &str| {
+                let from = self.dockerfile.stage(name, taker);
+                from.is_some_and(|from| self.lineage(from).any(|known| known == number))
+            };
             for instruction in &self.stage(taker).instructions {
-                let Kind::Copy(copy) = &instruction.kind else { continue };
-                let from = copy.from.as_deref().and_then(|name| self.dockerfile.stage(name, taker));
-                if from.is_none_or(|from| !self.lineage(from).any(|known| known == number)) {
-                    continue;
-                }
-                if let Some(path) = copy.sources.iter().find(|path| self.may_hold(path, made, number)) {
-                    return Some((instruction.lines.start, path.clone()));
+                let paths: Vec<&str> = match &instruction.kind {
+                    Kind::Copy(copy) if copy.from.as_deref().is_some_and(is_it) => {
+                        copy.sources.iter().map(String::as_str).collect()
+                    }
+                    Kind::Run(run) => run.mounts.iter().filter_map(|mount| mounted(mount, is_it)).collect(),
+                    _ => continue,
+                };
+                if let Some(path) = paths.into_iter().find(|path| made.may_be_in(path, &workdirs)) {
+                    return Some((instruction.lines.start, path.to_owned()));
                 }
             }
         }
         None
-    }
-
-    fn may_hold(&self, path: &str, made: Made, number: usize) -> bool {
-        let path = path.trim_end_matches('/');
-        let is_workdir = || {
-            let workdirs = self.stage(number).instructions.iter();
-            path.is_empty()
-                || path == "."
-                || workdirs
-                    .filter_map(|instruction| match &instruction.kind {
-                        Kind::Workdir(directory) => Some(directory.trim_end_matches('/')),
-                        _ => None,
-                    })
-                    .any(|directory| directory == path)
-        };
-        match made {
-            Made::NodeModules => path.contains("node_modules") || is_workdir(),
-            Made::JavaRuntime => ![".jar", ".war", ".ear"].iter().any(|end| path.ends_with(end)),
-            Made::Anything => {
-                // Certificates, users and time zones are text.
-                !["/etc/", "/usr/share/"].iter().any(|text| path.starts_with(text))
-            }
-        }
     }
 
     /// A compiler under emulation that could run natively.
@@ -278,16 +294,17 @@ impl Stages<'_> {
         if self.has_platform(step.number) {
             return;
         }
-        for (tool, how) in CROSS_TOOLS.iter() {
-            let Some(found) = tool.find(&step.text) else { continue };
-            let detail = format!(
-                "`{}` runs under emulation for foreign platforms, many times slower",
-                found.as_str().trim()
-            );
-            let repair = format!("pin the stage with `FROM --platform=$BUILDPLATFORM`, and {how}");
-            linter.add(Rule::EmulatedHeavyStep, step.instruction.place(), detail, Some(repair));
-            return;
-        }
+        let found = step
+            .commands
+            .iter()
+            .find_map(|command| Some((command, natively(command)?)));
+        let Some((command, how)) = found else { return };
+        let detail = format!(
+            "`{}` runs under emulation for foreign platforms, many times slower",
+            command.name()
+        );
+        let repair = format!("pin the stage with `FROM --platform=$BUILDPLATFORM`, and {how}");
+        linter.add(Rule::EmulatedHeavyStep, step.instruction.place(), detail, Some(repair));
     }
 
     /// A download whose address names a processor.
@@ -295,6 +312,16 @@ impl Stages<'_> {
         let text = match &instruction.kind {
             Kind::Run(run) => shell_text(run),
             Kind::Copy(Copy { add: true, sources, .. }) => sources.join(" "),
+            Kind::Env(pairs) => pairs
+                .iter()
+                .map(|pair| pair.value.as_str())
+                .collect::<Vec<_>>()
+                .join(" "),
+            Kind::Arg(args) => args
+                .iter()
+                .filter_map(|(_, value)| value.as_deref())
+                .collect::<Vec<_>>()
+                .join(" "),
             _ => return,
         };
         if CHOOSES.is_match(&text) || self.has_platform(number) {
@@ -302,17 +329,23 @@ impl Stages<'_> {
         }
         let Some(found) = ARCH_URL.captures(&text) else { return };
         let detail = format!("the download `{}` is for `{}` on every platform", &found[0], &found[1]);
-        let place = Place {
-            lines: instruction.lines,
-            comments: &instruction.comments,
-        };
-        linter.add(
-            Rule::ArchSpecificDownload,
-            place,
-            detail,
-            Some(repair_download(&found[1]).into()),
-        );
+        let repair = repair_download(&found[1]).to_owned();
+        linter.add(Rule::ArchSpecificDownload, instruction.place(), detail, Some(repair));
     }
+}
+
+/// The path that a mount of RUN takes from a stage that `is_it`; all of it unless a part is named.
+fn mounted(mount: &str, is_it: impl Fn(&str) -> bool) -> Option<&str> {
+    let field = |names: &[&str]| {
+        let mut fields = mount.split(',').filter_map(|field| field.split_once('='));
+        fields.find(|(name, _)| names.contains(name)).map(|(_, value)| value)
+    };
+    field(&["from"]).filter(|name| is_it(name))?;
+    // Caches hold what other steps left there, whatever stage they begin with.
+    if field(&["type"]).is_some_and(|kind| kind != "bind") {
+        return None;
+    }
+    Some(field(&["source", "src"]).unwrap_or("."))
 }
 
 fn repair_download(arch: &str) -> &'static str {
@@ -374,6 +407,169 @@ mod tests {
         };
         assert_eq!(found(&go("GOARCH=$TARGETARCH ")), []);
         assert_eq!(found(&go("")), [(Rule::HostArchArtifact, 3)]);
+    }
+
+    #[test]
+    fn an_argument_counts_from_its_line_on_and_only_for_shells() {
+        assert_eq!(
+            found("FROM a\nRUN echo $TARGETOS\nARG TARGETOS\nRUN echo $TARGETOS\n"),
+            [(Rule::TargetArchNotDeclared, 2)]
+        );
+        assert_eq!(found("FROM a\nENV TARGETARCH=x\nRUN echo $TARGETARCH\n"), []);
+        assert_eq!(found("FROM a\nRUN [\"echo\", \"$TARGETARCH\"]\n"), []);
+        assert_eq!(
+            found("FROM a\nRUN [\"sh\", \"-c\", \"echo $TARGETARCH\"]\n"),
+            [(Rule::TargetArchNotDeclared, 2)]
+        );
+        assert_eq!(
+            found("FROM a\nRUN <<END\necho $BUILDARCH_DEB\nEND\n"),
+            [(Rule::TargetArchNotDeclared, 2)]
+        );
+        assert_eq!(found("FROM a\nRUN echo ${TARGETARCH:-amd64}\n"), []);
+        assert_eq!(found("FROM a\nRUN echo $TARGETARCHIVE $MY_TARGETARCH\n"), []);
+    }
+
+    /// A stage on the build platform with one step, and what the last stage takes from it.
+    fn taken(step: &str, take: &str) -> Vec<(Rule, usize)> {
+        found(&format!(
+            "FROM --platform=$BUILDPLATFORM tools AS b\nWORKDIR /app\nRUN {step}\nFROM a\n{take}\n"
+        ))
+    }
+
+    #[test]
+    fn only_what_is_taken_counts() {
+        for (step, take, reported) in [
+            ("npm ci", "COPY --from=b /app /app", true),
+            ("npm ci", "COPY --from=0 /app/node_modules /m", true),
+            ("npm ci --cpu=arm64", "COPY --from=b /app /app", false),
+            ("npm ci && npm run build", "COPY --from=b /app/dist /app", false),
+            ("npm ci", "COPY --from=other /app /app", false),
+            (
+                "pip wheel -w /w -r r",
+                "RUN --mount=from=b,source=/w,target=/w pip install /w/*",
+                true,
+            ),
+            (
+                "pip wheel -w /w -r r",
+                "RUN --mount=type=cache,from=b,target=/w true",
+                false,
+            ),
+            ("pip install --target /site x", "COPY --from=b /site /site", true),
+            (
+                "pip install mkdocs && mkdocs build -d /html",
+                "COPY --from=b /html /html",
+                false,
+            ),
+            ("apt-get install -y gcc make", "COPY --from=b /out /out", false),
+            ("make", "COPY --from=b /app/tool /bin/", true),
+            ("make", "COPY --from=b /etc/passwd /etc/", false),
+            ("CC=$(target-cc) make", "COPY --from=b /app/tool /bin/", false),
+            (
+                "./configure --host=aarch64-linux-gnu && make",
+                "COPY --from=b /app/tool /bin/",
+                false,
+            ),
+            (
+                "go install example.com/generator@latest && go generate",
+                "COPY --from=b /app/text /",
+                false,
+            ),
+            ("go build -o /out/tool .", "COPY --from=b /out/tool /", true),
+            (
+                "go build -o /out/generator . && /out/generator > /page",
+                "COPY --from=b /page /",
+                false,
+            ),
+            ("cargo install cargo-chef", "COPY --from=b /app/out /", false),
+            (
+                "cargo build --target x86_64-unknown-linux-musl",
+                "COPY --from=b /app/out /",
+                false,
+            ),
+            ("echo make the docs", "COPY --from=b /app/out /", false),
+            ("jlink --output /jre", "COPY --from=b /jre /jre", true),
+        ] {
+            let expected: &[(Rule, usize)] = if reported { &[(Rule::HostArchArtifact, 3)] } else { &[] };
+            assert_eq!(taken(step, take), expected, "{step} / {take}");
+        }
+    }
+
+    #[test]
+    fn a_java_runtime_may_be_linked_of_the_targets_modules() {
+        let text = |from: &str| {
+            format!(
+                "FROM {from}jdk AS target\nFROM --platform=$BUILDPLATFORM jdk AS b\nCOPY --from=target /jdk/jmods /jmods\nRUN jlink --module-path /jmods --output /jre\nFROM a\nCOPY --from=b /jre /jre\n"
+            )
+        };
+        assert_eq!(found(&text("")), []);
+        assert_eq!(
+            found(&text("--platform=$BUILDPLATFORM ")),
+            [(Rule::HostArchArtifact, 4)]
+        );
+    }
+
+    #[test]
+    fn an_image_for_this_machine_alone_may_hold_what_its_tools_make() {
+        let text = "FROM --platform=$BUILDPLATFORM node AS b\nRUN npm ci\nFROM node\nCOPY --from=b /node_modules /m\n";
+        let check = |emulated| {
+            let mut linter = Linter::new();
+            let dockerfile = Dockerfile::parse(text, &mut linter).expect("well-formed");
+            check_platforms(&mut linter, &dockerfile, &[Platform::linux("arm64", "")], emulated);
+            linter.findings().len()
+        };
+        assert_eq!(check(false), 0);
+        assert_eq!(check(true), 1, "one platform, and not that of the machine");
+    }
+
+    #[test]
+    fn heavy_steps_are_those_that_could_run_natively() {
+        for (text, expected) in [
+            ("FROM golang\nRUN CGO_ENABLED=0 go build .\n", true),
+            ("FROM --platform=$TARGETPLATFORM golang\nRUN go build .\n", true),
+            (
+                "FROM --platform=$BUILDPLATFORM golang AS b\nFROM b\nRUN GOARCH=x go build .\n",
+                false,
+            ),
+            ("FROM maven\nRUN mvn -B package\n", true),
+            ("FROM gradle\nRUN ./gradlew clean build -x test\n", true),
+            ("FROM gradle\nRUN ./gradlew --version\n", false),
+            ("FROM a\nRUN apt-get install -y golang cargo\n", false),
+            ("FROM node\nRUN yarn build\n", true),
+            ("FROM python\nRUN pip install x\n", false),
+            ("FROM sdk\nRUN dotnet publish -c Release\n", true),
+        ] {
+            let rules: Vec<Rule> = found(text).into_iter().map(|(rule, _)| rule).collect();
+            let others = rules.iter().filter(|rule| **rule == Rule::EmulatedHeavyStep).count();
+            assert_eq!(others == 1, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn downloads_are_for_one_processor() {
+        for (text, expected) in [
+            ("RUN curl https://x.test/v1/tool_linux_amd64.deb", true),
+            ("RUN curl https://x.test/tool-Linux-x86_64", true),
+            ("RUN wget ftp://x.test/node-v20-linux-x64.tar.xz", true),
+            ("ENV URL=https://x.test/arm64/tool", true),
+            ("ARG URL=https://x.test/tool.aarch64", true),
+            ("RUN curl https://amd64.example.test/tool", false),
+            ("RUN curl https://x.test/famd64x", false),
+            (
+                "RUN curl https://x.test/tool-$(uname -m) || curl https://x.test/tool-amd64",
+                false,
+            ),
+            ("RUN case $(arch) in x) curl https://x.test/x86_64 ;; esac", false),
+            ("COPY tool-amd64 /", false),
+        ] {
+            let all = found(&format!("FROM a\n{text}\n"));
+            let own = all
+                .iter()
+                .filter(|(rule, _)| *rule == Rule::ArchSpecificDownload)
+                .count();
+            assert_eq!(own == 1, expected, "{text}: {all:?}");
+        }
+        let on_build_platform = "FROM --platform=$BUILDPLATFORM a\nRUN curl https://x.test/tool-amd64\n";
+        assert_eq!(found(on_build_platform), []);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::lower::stage::{Builder, FileOrigin};
 use crate::outline::OutlineSecret;
 use crate::path_pattern;
 
+/// The build argument that sets the caches of one build apart from those of others.
+const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
 impl Lowerer<'_> {
     /// One mount; `ssh_mounts` stand before it. None: an image that it takes files from is not resolved yet.
     pub(super) fn mount(
@@ -48,11 +51,15 @@ impl Lowerer<'_> {
                     },
                 };
                 let target = absolute(written.unwrap_or_default());
+                let id = spec
+                    .id
+                    .clone()
+                    .map_or_else(|| target.clone(), |id| path_pattern::clean(&id));
                 let kind = MountKind::Cache {
-                    id: spec
-                        .id
-                        .clone()
-                        .map_or_else(|| target.clone(), |id| path_pattern::clean(&id)),
+                    id: match self.request.build_args.get(CACHE_NAMESPACE) {
+                        Some(namespace) if !namespace.is_empty() => path_pattern::clean(&format!("{namespace}/{id}")),
+                        _ => id,
+                    },
                     sharing: match spec.sharing.as_deref() {
                         Some("private") => Sharing::Private,
                         Some("locked") => Sharing::Locked,

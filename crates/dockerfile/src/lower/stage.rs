@@ -302,8 +302,7 @@ impl Lowerer<'_> {
     pub(super) fn check_extension(&mut self, name: &str, place: Place<'_>) {
         if architecture::is_extension(name) {
             let detail = format!("`{name}` is an extension of Kiln: other builders leave it empty");
-            let repair =
-                format!("give it a default for other builders, such as `ARG {name}=…`, or choose by $TARGETARCH");
+            let repair = "where other builders must build it too, choose by `case $TARGETARCH in …`".to_owned();
             self.linter.add(Rule::KilnExtension, place, detail, Some(repair));
         }
     }
@@ -347,7 +346,10 @@ impl Lowerer<'_> {
         platform: Platform,
     ) -> Result<Option<(VertexId, ImageConfig, bool, Platform)>, SyntaxError> {
         let stage = &self.dockerfile.stages[number];
-        if let Some(context) = self.context(base, &platform).cloned() {
+        // A context in the place of a stage is of the platform that the stage is pinned to: the stage finds it.
+        let earlier = self.earlier_stage(base, number);
+        let context = self.context(base, &platform).filter(|_| earlier.is_none());
+        if let Some(context) = context.cloned() {
             return match context {
                 NamedContext::Image(reference) => self.image(
                     &reference,
@@ -372,7 +374,7 @@ impl Lowerer<'_> {
                 }
             };
         }
-        if let Some(earlier) = self.earlier_stage(base, number) {
+        if let Some(earlier) = earlier {
             return Ok(self.stage(earlier, target)?.map(|lowered| {
                 let on_build = lowered.config.config.on_build.is_empty();
                 (lowered.vertex, lowered.config, !on_build, lowered.platform)
@@ -493,7 +495,10 @@ impl Lowerer<'_> {
         text: &str,
     ) -> Result<FileOrigin, SyntaxError> {
         let platform = builder.platform.clone();
-        if let Some(context) = self.context(name, &platform).cloned() {
+        // As with FROM, the context in the place of an earlier stage is that stage's to find.
+        let is_earlier = self.dockerfile.stage(name, builder.number).is_some();
+        let context = self.context(name, &platform).filter(|_| !is_earlier);
+        if let Some(context) = context.cloned() {
             let image = match &context {
                 NamedContext::Image(reference) => {
                     self.image(reference, &ImageOrigin::Registry, &platform, lines, text)?
