@@ -108,6 +108,7 @@ impl Copy<'_> {
         let base = view(base);
         let op = FileOp {
             actions: vec![FileAction::Copy(action)],
+            epoch: None,
         };
         let plan = plan_layer(&op, &inputs, Destination::new(&base, Mtime::default()))?;
         Ok(plan.entries.iter().map(|planned| shown_entry(&planned.entry)).collect())
