@@ -127,15 +127,17 @@ impl<'a> Adding<'a> {
     }
 
     fn fetched(&self, add: &Copy) -> Result<Epoch, SyntaxError> {
-        let one = || SyntaxError::new(format!("{NAME} stage must contain exactly one remote ADD source"));
-        let [source] = add.sources.as_slice() else {
-            return Err(one());
+        let ([source], []) = (add.sources.as_slice(), add.heredocs.as_slice()) else {
+            let message = format!("{NAME} stage must contain exactly one remote ADD source");
+            return Err(SyntaxError::new(message));
         };
         let checksum = add.checksum.as_deref().map(|text| self.expanded(text)).transpose()?;
         match remote_source(&self.expanded(source)?, add, checksum.as_deref())? {
-            Some(RemoteSource::Git(git)) if add.heredocs.is_empty() => Ok(Epoch::AddedGit(git)),
-            Some(RemoteSource::Http(http)) if add.heredocs.is_empty() => Ok(Epoch::AddedHttp(http)),
-            _ => Err(one()),
+            Some(RemoteSource::Git(git)) => Ok(Epoch::AddedGit(git)),
+            Some(RemoteSource::Http(http)) => Ok(Epoch::AddedHttp(http)),
+            None => Err(SyntaxError::new(format!(
+                "{NAME} stage source must be a single HTTP(S) or Git ADD"
+            ))),
         }
     }
 
@@ -196,7 +198,7 @@ mod tests {
                 "source-only requirements: unsupported COPY",
             ),
             ("FROM busybox AS src\nADD https://h/a /\n", "must use FROM scratch"),
-            ("FROM scratch AS src\nADD a /\n", "exactly one remote ADD source"),
+            ("FROM scratch AS src\nADD a /\n", "must be a single HTTP(S) or Git ADD"),
             (
                 "FROM scratch AS src\nADD https://h/a /\nADD https://h/b /\n",
                 "exactly one remote ADD",

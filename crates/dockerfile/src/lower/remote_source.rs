@@ -19,7 +19,7 @@ pub(crate) fn remote_source(
     add: &Copy,
     checksum: Option<&str>,
 ) -> Result<Option<RemoteSource>, SyntaxError> {
-    let reference = GitReference::parse(source).map_err(|error| SyntaxError::new(format!("{source}: {error}")))?;
+    let reference = GitReference::parse(source).map_err(|error| SyntaxError::new(error.to_string()))?;
     // `github.com/owner/name` could be a path.
     if let Some(reference) = reference.filter(|reference| !reference.like_local_path) {
         return git(&reference, add, checksum).map(|git| Some(RemoteSource::Git(git)));
@@ -54,13 +54,6 @@ fn git(reference: &GitReference, add: &Copy, checksum: Option<&str>) -> Result<G
         }
         (Some(flag), _) => source.checksum = Some(flag.to_owned()),
         (None, _) => {}
-    }
-    if let Some(checksum) = &source.checksum
-        && !checksum.bytes().all(|byte| byte.is_ascii_hexdigit())
-    {
-        return Err(SyntaxError::new(format!(
-            "invalid checksum {checksum} for Git URL, expected hex commit hash"
-        )));
     }
     Ok(source)
 }
@@ -107,13 +100,6 @@ mod tests {
         assert!(parsed.expect_err("they differ").message.contains("inconsistent"));
         let parsed = remote_source("https://h/x.git?commit=aa", &add, Some("bb"));
         assert!(parsed.expect_err("they differ").message.contains("mismatch"));
-        let parsed = remote_source("https://h/x.git", &add, Some("foobar"));
-        assert!(
-            parsed
-                .expect_err("no name of a commit")
-                .message
-                .contains("expected hex commit hash")
-        );
         let Ok(Some(RemoteSource::Git(git))) = remote_source("git@h:x#v1:d", &add, Some("ab")) else {
             panic!("a repository");
         };
