@@ -1,0 +1,63 @@
+//! Compose files → targets: one for each service with a `build` section.
+//!
+//! Only what a build needs is read: `image`, `build`, `environment` and `env_file` of services, and `secrets`. The rest
+//! of a file may be anything.
+
+mod build;
+mod dotenv;
+mod interpolation;
+mod model;
+mod project;
+mod yaml;
+
+use std::collections::BTreeMap;
+
+use crate::config::{File, Inputs};
+use crate::error::BakeError;
+use crate::model::Config;
+
+pub use dotenv::parse as parse_dotenv;
+pub use yaml::Yaml;
+
+/// Whether a file is a Compose file that can be read on its own.
+///
+/// # Errors
+/// Why it is none.
+pub fn validate(file: &File, inputs: &Inputs<'_>) -> Result<(), BakeError> {
+    let environment = environment(inputs)?;
+    project::load(&[file], &environment, inputs)?;
+    Ok(())
+}
+
+/// The targets of some files, of which later ones change what earlier ones say.
+///
+/// # Errors
+/// What is wrong in them.
+pub fn read(files: &[&File], inputs: &Inputs<'_>) -> Result<Config, BakeError> {
+    let environment = environment(inputs)?;
+    let project = project::load(files, &environment, inputs)?;
+    let base = files
+        .first()
+        .and_then(|file| crate::config::directory_of(&file.name, inputs));
+    build::targets(&project, &environment, base.as_deref(), inputs)
+}
+
+/// The environment, completed by a file `.env`, and what was given for this run before both.
+fn environment(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeError> {
+    let mut all = inputs.environment.clone();
+    let failed = |message: String| BakeError::Compose {
+        file: ".env".to_owned(),
+        line: None,
+        message,
+        text: String::new(),
+    };
+    if let Some(text) = (inputs.read_file)(".env").map_err(failed)? {
+        let lookup = |name: &str| all.get(name).cloned();
+        let found = parse_dotenv(&text, &lookup).map_err(failed)?;
+        for (name, value) in found {
+            all.entry(name).or_insert(value);
+        }
+    }
+    all.extend(inputs.variables.clone());
+    Ok(all)
+}

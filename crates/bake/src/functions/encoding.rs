@@ -1,0 +1,89 @@
+//! Base64, JSON, CSV and URLs, and the functions of byte strings, which nothing here makes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::fields;
+use crate::value::{Entries, Type, Value, decode_json, encode_json};
+
+use super::{Call, Function, FunctionError, Kind, Outcome, function, nullable, parameter};
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    function("base64decode", &STR, |call| {
+        let bytes = STANDARD
+            .decode(call.text(0)?)
+            .map_err(|error| FunctionError::from(format!("failed to decode base64 data: {error}")))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| FunctionError::from("the result of decoding the provided string is not valid UTF-8"))?;
+        Ok(Value::string(&text))
+    }),
+    function("base64encode", &STR, |call| Ok(Value::string(&STANDARD.encode(call.text(0)?)))),
+    function("byteslen", &[parameter("buf", Kind::Any)], bytes_required),
+    function(
+        "bytesslice",
+        &[
+            parameter("buf", Kind::Any),
+            parameter("offset", Kind::Number),
+            parameter("length", Kind::Number),
+        ],
+        bytes_required,
+    ),
+    function("csvdecode", &STR, csv_decode),
+    function("jsondecode", &STR, |call| decode_json(call.text(0)?).map_err(FunctionError::from)),
+    function("jsonencode", &[nullable("val", Kind::Any)], |call| {
+        Ok(Value::string(&encode_json(call.value(0)?)))
+    }),
+    function("urlencode", &STR, |call| Ok(Value::string(&url_encode(call.text(0)?)))),
+];
+
+const STR: [super::Parameter; 1] = [parameter("str", Kind::String)];
+
+fn bytes_required(call: &Call<'_>) -> Outcome {
+    let is = call.value(0)?.type_of().friendly();
+    Err(FunctionError::at(0, format!("bytes required, but have {is}")))
+}
+
+/// For the query of a URL: a space is a plus sign.
+fn url_encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            b' ' => encoded.push('+'),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// The first line names the columns; each other line is an object.
+fn csv_decode(call: &Call<'_>) -> Outcome {
+    let text = call.text(0)?;
+    call.make_room(text.len().checked_mul(16))?;
+    let mut records = fields::records(text).map_err(FunctionError::from)?.into_iter();
+    let header = records.next().ok_or("missing header line")?;
+    let mut seen = std::collections::HashSet::new();
+    if let Some(twice) = header.iter().find(|name| !seen.insert(name.as_str())) {
+        return Err(FunctionError::from(format!("duplicate column name {twice:?}")));
+    }
+    let types: BTreeMap<Arc<str>, Type> = header.iter().map(|name| (name.as_str().into(), Type::String)).collect();
+    let mut rows = Vec::new();
+    for (number, record) in records.enumerate() {
+        if record.len() != header.len() {
+            return Err(FunctionError::from(format!(
+                "record on line {}: wrong number of fields",
+                number + 2
+            )));
+        }
+        let row: Entries = header
+            .iter()
+            .zip(&record)
+            .map(|(name, value)| (name.as_str().into(), Value::string(value)))
+            .collect();
+        rows.push(Value::object(row));
+    }
+    Ok(Value::list(Type::Object(Arc::new(types)), rows))
+}
