@@ -15,6 +15,8 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// What to do.
     pub hints: Vec<String>,
+    /// Whether it only follows from another one: it is counted, but need not be shown.
+    pub consequence: bool,
 }
 
 impl Diagnostic {
@@ -25,6 +27,7 @@ impl Diagnostic {
             detail: detail.into(),
             span: Some(span),
             hints: Vec::new(),
+            consequence: false,
         }
     }
 

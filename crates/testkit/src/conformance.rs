@@ -6,6 +6,7 @@
 //! when the case cannot be driven or its behaviour is not wanted; a skipped case is never counted as held.
 
 mod build_flags;
+mod bake;
 mod dockerfile_frontend;
 mod dockerfile_integration;
 mod dockerfile_syntax;
@@ -114,9 +115,18 @@ pub const CORPORA: &[Corpus] = &[
     Corpus::new("oci-image-spec", oci::oci_image_spec),
     Corpus::new("realworld", dockerfile_syntax::realworld),
     Corpus::new("metadata-action", metadata_action::drive),
+    Corpus::new("realworld", realworld),
+    Corpus::new("bake", bake::drive),
     Corpus::new("dockerfile-integration", dockerfile_integration::drive),
     Corpus::new("dockerfile-peer-golden", dockerfile_integration::drive_golden),
 ];
+
+/// `realworld`: files of public projects, each read by its own driver.
+fn realworld(dir: &Path) -> CorpusResult {
+    let mut result = dockerfile_syntax::realworld(dir);
+    bake::realworld(dir, &mut result);
+    result
+}
 
 /// The corpus called `name`.
 pub fn corpus(name: &str) -> Option<&'static Corpus> {

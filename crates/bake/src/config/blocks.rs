@@ -15,6 +15,9 @@ use super::files::renamed;
 /// A matrix may stand for this many targets at most.
 const LARGEST_MATRIX: usize = 10_000;
 
+/// Attributes of which the peer takes what it can evaluate. Of all others it also counts that they have no value.
+const ENTRIES: [&str; 6] = ["attest", "cache-from", "cache-to", "output", "policy", "secret"];
+
 /// A block while it is evaluated: of a matrix, several targets at once.
 pub(super) struct BlockState<'a> {
     pub(super) block: &'a Block,
@@ -131,7 +134,7 @@ impl<'a> Evaluation<'a> {
         Ok(names)
     }
 
-    /// Every combination of the values of a matrix. The first name changes slowest.
+    /// Every combination of the values of a matrix. The first name changes fastest.
     fn matrix(&mut self, matrix: &Attribute) -> Result<Vec<Vec<(Arc<str>, Value)>>, Failure> {
         self.load(&matrix.value, &[], true)?;
         let value = self.evaluate(&matrix.value, &[])?;
@@ -146,10 +149,10 @@ impl<'a> Evaluation<'a> {
             if scopes.len().saturating_mul(values.len()) > LARGEST_MATRIX {
                 return Err(Failure::Plain(format!("a matrix may stand for {LARGEST_MATRIX} targets at most")));
             }
-            scopes = scopes
+            scopes = values
                 .iter()
-                .flat_map(|scope| {
-                    values.iter().map(move |(_, value)| {
+                .flat_map(|(_, value)| {
+                    scopes.iter().map(move |scope| {
                         let mut longer = scope.clone();
                         longer.push((name.clone(), value.clone()));
                         longer
@@ -249,7 +252,16 @@ impl<'a> Evaluation<'a> {
                         wrong.push(diagnostic);
                     }
                 }
-                Err(found) => wrong.extend(found.into_vec()),
+                Err(found) => {
+                    wrong.extend(found.into_vec());
+                    if !ENTRIES.contains(&&*attribute.name) {
+                        let detail = "Unsuitable value: value must be known";
+                        wrong.push(Diagnostic {
+                            consequence: true,
+                            ..Diagnostic::new("Unsuitable value type", detail, attribute.value.start_span())
+                        });
+                    }
+                }
             }
         }
         if let (Some(only), Some(variant)) = (only, self.variant(number, at)) {

@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::eval::{Budget, Context, Evaluated, Reference, Scope, UserFunction, references};
 use crate::functions;
 use crate::model::Config;
-use crate::source::Span;
+use crate::source::{Sources, Span};
 use crate::syntax::{Attribute, Block, Body, Expr};
 use crate::value::Value;
 
@@ -49,6 +49,7 @@ impl From<Diagnostics> for Failure {
 /// A definition while it is evaluated.
 pub(super) struct Evaluation<'a> {
     pub(super) inputs: &'a Inputs<'a>,
+    sources: &'a Sources,
     /// What is known by now.
     pub(super) values: HashMap<Arc<str>, Value>,
     functions: HashMap<Arc<str>, Arc<UserFunction>>,
@@ -71,10 +72,12 @@ impl<'a> Evaluation<'a> {
     /// Sorts what stands in the files.
     pub(super) fn new(
         bodies: &'a [(Body, Option<String>)],
+        sources: &'a Sources,
         inputs: &'a Inputs<'a>,
     ) -> Result<Evaluation<'a>, Diagnostics> {
         let mut evaluation = Evaluation {
             inputs,
+            sources,
             values: HashMap::new(),
             functions: HashMap::new(),
             variables: Vec::new(),
@@ -186,6 +189,7 @@ impl<'a> Evaluation<'a> {
         let context = Context {
             variables: &self.values,
             functions: &self.functions,
+            sources: self.sources,
             host: &self.inputs.host,
             budget: &self.budget,
         };

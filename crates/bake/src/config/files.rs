@@ -13,6 +13,18 @@ use super::{Definition, File, Inputs};
 /// Evaluation nests as deeply as its bounds allow, in builds without optimisation too. Only what is used is taken.
 const STACK: usize = 256 << 20;
 
+/// Files that are read if none is named, as far as they are there, in this order.
+pub const DEFAULT_FILES: [&str; 8] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "docker-bake.json",
+    "docker-bake.hcl",
+    "docker-bake.override.json",
+    "docker-bake.override.hcl",
+];
+
 /// The language of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -80,7 +92,7 @@ fn read_here(files: &[File], inputs: &Inputs<'_>) -> Result<Definition, BakeErro
     if !compose_files.is_empty() {
         config = compose::read(&compose_files, inputs)?;
     }
-    let evaluated = Evaluation::new(&bodies, inputs).and_then(|evaluation| evaluation.run(&mut config));
+    let evaluated = Evaluation::new(&bodies, &sources, inputs).and_then(|evaluation| evaluation.run(&mut config));
     match evaluated {
         Ok((variables, warnings)) => Ok(Definition {
             config,

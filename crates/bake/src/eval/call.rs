@@ -11,6 +11,15 @@ use crate::value::{Type, Value, convert};
 
 use super::{Context, Evaluated, Scope, UserFunction, all_of, type_constraint};
 
+/// Where errors of a call as a whole stand.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// The name and the parenthesis behind it.
+    start: Span,
+    /// The parenthesis that closes it.
+    close: Span,
+}
+
 impl Context<'_> {
     pub(super) fn call(&self, expr: &Expr, scope: &Scope<'_>) -> Evaluated {
         let ExprKind::Call {
@@ -35,12 +44,19 @@ impl Context<'_> {
         }
         let values = self.arguments(arguments, *expand, scope)?;
         let place = |number: usize| match arguments.get(number.min(arguments.len().saturating_sub(1))) {
-            Some(argument) => argument.span,
+            Some(argument) => argument.start_span(),
             None => expr.span,
         };
+        let places = Places {
+            start: expr.start_span(),
+            close: Span {
+                start: expr.span.end.saturating_sub(1),
+                ..expr.span
+            },
+        };
         match (user, built_in) {
-            (Some(user), _) => self.call_user(name, user, values, expr.span),
-            (None, Some(function)) => self.call_built_in(function, values, place, expr.span),
+            (Some(user), _) => self.call_user(name, user, values, places),
+            (None, Some(function)) => self.call_built_in(function, values, place, places),
             (None, None) => Err(self.unknown_function(name, *name_span)),
         }
     }
@@ -82,8 +98,9 @@ impl Context<'_> {
         function: &Function,
         mut values: Vec<Value>,
         place: impl Fn(usize) -> Span,
-        span: Span,
+        places: Places,
     ) -> Evaluated {
+        let span = places.start;
         let name = function.name;
         if values.len() < function.parameters.len() {
             let missing = function.parameters[values.len()].name;
@@ -94,7 +111,7 @@ impl Context<'_> {
                     "Function {name:?} expects {least}{} argument(s). Missing value for {missing:?}.",
                     function.parameters.len()
                 ),
-                span,
+                places.close,
             )
             .into());
         }
@@ -153,7 +170,8 @@ impl Context<'_> {
         Ok(result)
     }
 
-    fn call_user(&self, name: &str, function: &UserFunction, values: Vec<Value>, span: Span) -> Evaluated {
+    fn call_user(&self, name: &str, function: &UserFunction, values: Vec<Value>, places: Places) -> Evaluated {
+        let span = places.start;
         let wanted = function.parameters.len();
         if values.len() < wanted {
             return Err(Diagnostic::new(
@@ -162,7 +180,7 @@ impl Context<'_> {
                     "Function {name:?} expects {wanted} argument(s). Missing value for {:?}.",
                     function.parameters[values.len()]
                 ),
-                span,
+                places.close,
             )
             .into());
         }
@@ -187,13 +205,12 @@ impl Context<'_> {
         // Functions see no names of where they are called.
         let scope = Scope::of(&names);
         self.evaluate(&function.result, &scope).map_err(|wrong| {
-            let first = wrong.first();
             let mut diagnostic = Diagnostic::new(
                 "Error in function call",
-                format!("Call to function {name:?} failed: {}; {}", first.summary, first.detail),
+                format!("Call to function {name:?} failed: {}.", wrong.describe(self.sources)),
                 span,
             );
-            diagnostic.hints.clone_from(&first.hints);
+            diagnostic.hints.clone_from(&wrong.first().hints);
             diagnostic.into()
         })
     }

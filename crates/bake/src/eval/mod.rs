@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::functions::Host;
-use crate::source::Span;
+use crate::source::{Sources, Span};
 use crate::syntax::{Expr, ExprKind};
 use crate::value::{Value, convert, unify};
 
@@ -89,6 +89,8 @@ pub struct Context<'a> {
     pub variables: &'a HashMap<Arc<str>, Value>,
     /// Functions of the files.
     pub functions: &'a HashMap<Arc<str>, Arc<UserFunction>>,
+    /// The files, so that errors within functions can name their place.
+    pub sources: &'a Sources,
     /// What functions learn of the world.
     pub host: &'a Host,
     /// What may be made.
@@ -285,5 +287,6 @@ fn unreachable_diagnostics() -> Diagnostics {
         detail: "The expression cannot be evaluated.".to_owned(),
         span: None,
         hints: Vec::new(),
+        consequence: false,
     })
 }

@@ -71,14 +71,11 @@ pub fn resolve(config: &Config, selection: &Selection) -> Result<Resolved, BakeE
             }
         }
     }
-    let others: Vec<&String> = wanted
-        .iter()
-        .filter(|name| !(*name == "default" && groups.contains_key("default")))
-        .collect();
-    if !others.is_empty() {
-        let names: Vec<String> = others.into_iter().cloned().collect();
-        let default = groups.entry("default".to_owned()).or_default();
-        default.targets.extend(names);
+    for name in &wanted {
+        // The group `default` does not contain itself.
+        if name != "default" || !groups.contains_key("default") {
+            groups.entry("default".to_owned()).or_default().targets.push(name.clone());
+        }
     }
     if let Some(default) = groups.get_mut("default") {
         let unique: BTreeSet<String> = default.targets.drain(..).collect();

@@ -106,8 +106,8 @@ impl Expr {
             ExprKind::Conditional { condition, .. } => condition.start_span(),
             ExprKind::Index { collection, .. } => collection.start_span(),
             ExprKind::Splat { source, .. } | ExprKind::Relative { source, .. } => source.start_span(),
-            ExprKind::Call { name, .. } => Span {
-                end: self.span.start + name.len() as u32,
+            ExprKind::Call { name_span, .. } => Span {
+                end: (name_span.end + 1).min(self.span.end),
                 ..self.span
             },
             ExprKind::Template(parts) => match parts.first() {
@@ -133,7 +133,9 @@ impl Expr {
 /// Whether a text is one identifier.
 fn is_identifier(text: &str) -> bool {
     let mut letters = text.chars();
-    letters.next().is_some_and(unicode_ident::is_xid_start)
+    letters
+        .next()
+        .is_some_and(|first| first == '_' || unicode_ident::is_xid_start(first))
         && letters.all(|letter| letter == '-' || unicode_ident::is_xid_continue(letter))
 }
 

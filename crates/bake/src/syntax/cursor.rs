@@ -160,7 +160,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn take_identifier(&mut self) -> Option<(Arc<str>, Span)> {
         let rest = self.rest();
         let first = rest.chars().next()?;
-        if !unicode_ident::is_xid_start(first) {
+        if first != '_' && !unicode_ident::is_xid_start(first) {
             return None;
         }
         let length = rest

@@ -385,7 +385,7 @@ fn read_as_the_peers(dockerfile: &Path, expected: &Path) -> Result<(), String> {
 }
 
 /// The entries of a directory by name; none when there is no directory.
-fn entries(directory: &Path) -> Vec<(String, PathBuf)> {
+pub(super) fn entries(directory: &Path) -> Vec<(String, PathBuf)> {
     let mut found: Vec<(String, PathBuf)> = fs::read_dir(directory)
         .into_iter()
         .flatten()
