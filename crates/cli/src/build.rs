@@ -7,18 +7,20 @@ pub mod frontend;
 mod publish;
 pub mod remote;
 pub mod request;
+pub mod together;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_dockerfile::lower::Lowered;
-use kiln_graph::{EventSink, VertexId};
+use kiln_graph::{EventSink, Graph, VertexId};
 use kiln_registry::Client;
 use kiln_sandbox::IdentityMap;
-use kiln_solver::{Solution, SolveOptions, Solved, StepContext, solve};
+use kiln_solver::{Solution, SolveError, SolveOptions, Solved, StepContext, solve};
 use kiln_store::Store;
 use kiln_worker::exec::ExecSettings;
-use kiln_worker::{Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Remotes, Wants};
+use kiln_worker::remote_cache::CacheImports;
+use kiln_worker::{Layers, LayersSettings, LocalWorker, LocalWorkerSettings, Remotes, Wants, WorkerError};
 use tokio_util::sync::CancellationToken;
 
 use assemble::BuiltImage;
@@ -53,25 +55,44 @@ impl std::fmt::Debug for Machine {
     }
 }
 
-/// Builds: what the Dockerfile stands in is fetched, the Dockerfile becomes a graph, the graph roots, the roots images, and the images go where they are
-/// wanted. Tags move last, when every platform is there.
+/// Builds: what the Dockerfile stands in is fetched, the Dockerfile becomes a graph, the graph roots, the roots images,
+/// and the images go where they are wanted. Tags move last, when every platform is there.
 pub async fn run(request: &BuildRequest, machine: &Machine) -> Result<BuildResult, BuildError> {
+    let planned = plan(request, machine).await?;
+    let layers = layers(&planned.request, machine);
+    let solving = Solving::of(&planned, machine);
+    let solution = solve_graph(solving, machine, &layers)
+        .await
+        .map_err(|error| error.explained(&planned.request))?;
+    finish(&planned, machine, &layers, &solution).await
+}
+
+/// The graph of a Dockerfile, fetched if it is elsewhere. What the linter finds is told.
+async fn plan(request: &BuildRequest, machine: &Machine) -> Result<Planned, BuildError> {
     let request = &remote::load(request, machine).await?;
     let mut linter = frontend::linter(request)?;
     let planned = frontend::plan(request, machine, &mut linter).await;
     frontend::tell(machine, &linter);
-    let Planned { request, lowered } = &planned?;
-    let layers = layers(request, machine);
-    let solution = solve_graph(request, machine, lowered, &layers).await?;
+    planned
+}
+
+/// Roots become images, and images go where they are wanted.
+async fn finish(
+    planned: &Planned,
+    machine: &Machine,
+    layers: &Layers,
+    solution: &Solution,
+) -> Result<BuildResult, BuildError> {
+    let Planned { request, lowered } = planned;
     let solved = caches::Solved {
         lowered,
         keys: &solution.keys,
     };
-    let inline = solved.inline(request, &layers).await?;
-    let roots = roots(&solution);
-    let images = assemble::images(request, machine, &layers, lowered, &roots, inline.as_ref()).await?;
-    let result = publish::publish(request, machine, &layers, &images).await?;
-    caches::write(request, machine, &layers, &solved).await;
+    let inline = solved.inline(request, layers).await?;
+    let roots = roots(solution);
+    let images = assemble::images(request, machine, layers, lowered, &roots, inline.as_ref()).await?;
+    let result = publish::publish(request, machine, layers, &images).await?;
+    caches::write(request, machine, layers, &solved).await;
     Ok(result)
 }
 
@@ -91,21 +112,55 @@ fn layers(request: &BuildRequest, machine: &Machine) -> Layers {
     })
 }
 
-async fn solve_graph(
-    request: &BuildRequest,
-    machine: &Machine,
-    lowered: &Lowered,
-    layers: &Layers,
-) -> Result<Solution, BuildError> {
-    let targets: Vec<VertexId> = lowered.targets.iter().map(|target| target.vertex.clone()).collect();
+/// What is solved: the graph of one Dockerfile, or of several.
+struct Solving<'a> {
+    graph: &'a Graph,
+    targets: Vec<VertexId>,
+    directories: HashMap<String, PathBuf>,
+    /// Whether layers will be asked for as blobs.
+    images: bool,
+    time: i64,
+    imports: CacheImports,
+}
+
+impl<'a> Solving<'a> {
+    fn of(planned: &'a Planned, machine: &Machine) -> Solving<'a> {
+        let Planned { request, lowered } = planned;
+        Solving {
+            graph: &lowered.graph,
+            targets: lowered.targets.iter().map(|target| target.vertex.clone()).collect(),
+            directories: request.directories.clone(),
+            images: request.outputs.iter().any(Output::is_image),
+            time: request.plan.time,
+            imports: caches::imports(&request.cache_from, machine),
+        }
+    }
+}
+
+/// Why a graph could not be solved, before it is known whose Dockerfile a failed step stands in.
+enum Unsolved {
+    Worker(Box<WorkerError>),
+    Solver(SolveError<WorkerError>),
+}
+
+impl Unsolved {
+    fn explained(self, request: &BuildRequest) -> BuildError {
+        match self {
+            Unsolved::Worker(error) => BuildError::Worker(error),
+            Unsolved::Solver(error) => BuildError::solve(request, error),
+        }
+    }
+}
+
+async fn solve_graph(solving: Solving<'_>, machine: &Machine, layers: &Layers) -> Result<Solution, Unsolved> {
     let worker = Arc::new(LocalWorker::new(LocalWorkerSettings {
         layers: layers.clone(),
-        contexts: request.directories.clone(),
-        wants: Wants::of(&lowered.graph, &targets, request.outputs.iter().any(Output::is_image)),
-        time: request.plan.time,
+        contexts: solving.directories,
+        wants: Wants::of(solving.graph, &solving.targets, solving.images),
+        time: solving.time,
         exec: machine.exec.clone(),
         ownership: machine.ownership(),
-        imports: caches::imports(request, machine),
+        imports: solving.imports,
         remotes: machine.remotes.clone(),
     }));
     let context = StepContext {
@@ -115,12 +170,12 @@ async fn solve_graph(
     let options = SolveOptions {
         parallelism: machine.parallelism,
     };
-    let solved = solve(&lowered.graph, &targets, worker.clone(), options, context).await;
+    let solved = solve(solving.graph, &solving.targets, worker.clone(), options, context).await;
     // What was learnt of the context is worth keeping whatever became of the build.
     worker
         .save_contexts()
-        .map_err(|source| BuildError::Worker(Box::new(source)))?;
-    solved.map_err(|error| BuildError::solve(request, error))
+        .map_err(|source| Unsolved::Worker(Box::new(source)))?;
+    solved.map_err(Unsolved::Solver)
 }
 
 impl Machine {

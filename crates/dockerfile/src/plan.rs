@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use kiln_graph::{GitSource, HttpSource, ImageOrigin, ImageSource, NetworkMode};
+use kiln_graph::{GitSource, Graph, HttpSource, ImageOrigin, ImageSource, NetworkMode, VertexId};
 use kiln_oci::{ImageConfig, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +110,43 @@ pub enum NamedContext {
     Http(String),
     /// A git repository.
     Git(GitSource),
+    /// The result of another Dockerfile in the same build.
+    Built(BuiltContext),
+}
+
+/// What another Dockerfile comes to, for each platform: its steps become part of this build's graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuiltContext {
+    /// Everything that may have to run for it.
+    pub graph: Graph,
+    /// The images.
+    pub images: Vec<BuiltImage>,
+}
+
+// Configurations hold JSON, whose numbers come from documents: none is other than itself.
+impl Eq for BuiltContext {}
+
+impl BuiltContext {
+    /// The image for a platform. Where there is only one, it stands for all.
+    pub fn image(&self, platform: &Platform) -> Option<&BuiltImage> {
+        let exact = self.images.iter().find(|image| image.platform == *platform);
+        match (exact, self.images.as_slice()) {
+            (Some(image), _) => Some(image),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+}
+
+/// The image of one platform in a [`BuiltContext`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuiltImage {
+    /// What it runs on.
+    pub platform: Platform,
+    /// The vertex whose root it is.
+    pub vertex: VertexId,
+    /// Its configuration.
+    pub config: ImageConfig,
 }
 
 /// Which steps run whatever is in the cache.

@@ -103,6 +103,27 @@ impl Graph {
         id
     }
 
+    /// Adds all vertices of another graph, each as `change` leaves it. Gives the identities that they have here by
+    /// those that they have there.
+    pub fn absorb(
+        &mut self,
+        other: &Graph,
+        mut change: impl FnMut(&mut Op, &mut VertexMeta),
+    ) -> HashMap<VertexId, VertexId> {
+        let mut here: HashMap<VertexId, VertexId> = HashMap::new();
+        for vertex in other.vertices() {
+            let (mut op, mut meta) = (vertex.op.clone(), vertex.meta.clone());
+            change(&mut op, &mut meta);
+            let inputs = vertex
+                .inputs
+                .iter()
+                .map(|input| here.get(input).unwrap_or(input).clone())
+                .collect();
+            here.insert(vertex.id.clone(), self.add(op, inputs, meta));
+        }
+        here
+    }
+
     /// The vertex `id`.
     pub fn vertex(&self, id: &VertexId) -> Option<&Vertex> {
         match self.positions.get(id) {

@@ -12,13 +12,13 @@ use kiln_worker::remote_cache::{
 };
 
 use crate::build::publish::task;
-use crate::build::request::{CacheExport, CachePlace};
+use crate::build::request::{CacheExport, CacheImport, CachePlace};
 use crate::build::{BuildError, BuildRequest, Machine};
 use crate::command_error::chain;
 
 /// What steps are looked up in besides the store.
-pub(super) fn imports(request: &BuildRequest, machine: &Machine) -> CacheImports {
-    let places = request.cache_from.iter().map(|import| storage(machine, &import.place));
+pub(super) fn imports(imports: &[CacheImport], machine: &Machine) -> CacheImports {
+    let places = imports.iter().map(|import| storage(machine, &import.place));
     CacheImports::new(places.collect(), machine.events.clone())
 }
 

@@ -11,7 +11,7 @@ use kiln_worker::Images;
 use crate::build::{BuildError, BuildRequest, Machine, remote};
 
 /// A build whose graph is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Planned {
     /// What was asked for, with the time that the Dockerfile gives it.
     pub request: BuildRequest,

@@ -16,6 +16,8 @@ use crate::lower::args::GlobalArgs;
 use crate::lower::outline::StageOutline;
 use crate::lower::{Env, Lowerer, architecture, history, set, workdir};
 use crate::plan::{NamedContext, Need, NoCache};
+use crate::lower::{Env, Lowerer, architecture, history, set};
+use crate::plan::{BuiltContext, NamedContext, Need, NoCache};
 use crate::stage::Stage;
 use crate::suggestion::{nearest, suggested};
 
@@ -366,6 +368,7 @@ impl Lowerer<'_> {
                     &stage.original,
                 ),
                 NamedContext::Scratch => Ok(Some((self.scratch(), empty_config(&platform), false, platform))),
+                NamedContext::Built(built) => self.built(base, &built, &platform).map(Some),
                 NamedContext::Local { .. } | NamedContext::Http(_) | NamedContext::Git(_) => {
                     // Files alone: an image without a configuration.
                     let files = self.files_of_context(base, &context, &platform)?;
@@ -438,6 +441,24 @@ impl Lowerer<'_> {
         Ok(Some((vertex, config, true, platform.clone())))
     }
 
+    /// What another Dockerfile of the same build comes to.
+    fn built(
+        &mut self,
+        name: &str,
+        built: &BuiltContext,
+        platform: &Platform,
+    ) -> Result<(VertexId, ImageConfig, bool, Platform), SyntaxError> {
+        let Some(image) = built.image(platform) else {
+            let platforms: Vec<String> = built.images.iter().map(|image| image.platform.to_string()).collect();
+            let error = SyntaxError::new(format!("the context {name} is not built for {platform}"));
+            return Err(error.hint(format!("it is built for {}", platforms.join(", "))));
+        };
+        let targets: BTreeSet<Platform> = self.request.platforms.iter().cloned().collect();
+        let here = self.graph.absorb(&built.graph, |_, meta| meta.targets.retain(|target| targets.contains(target)));
+        let vertex = here.get(&image.vertex).unwrap_or(&image.vertex).clone();
+        Ok((vertex, image.config.clone(), true, image.platform.clone()))
+    }
+
     /// The named context of a name: for the platform alone, or for all.
     pub(super) fn context(&self, name: &str, platform: &Platform) -> Option<&NamedContext> {
         // These two names are the language's own.
@@ -480,7 +501,7 @@ impl Lowerer<'_> {
                 filename: CONTEXT_FILE.to_owned(),
             })),
             NamedContext::Git(git) => Ok(self.git(git.clone())),
-            NamedContext::Image(_) | NamedContext::Layout { .. } => {
+            NamedContext::Image(_) | NamedContext::Layout { .. } | NamedContext::Built(_) => {
                 Err(SyntaxError::new(format!("context {name} is an image for {platform}")))
             }
         }
@@ -506,6 +527,7 @@ impl Lowerer<'_> {
                 NamedContext::Layout { path, reference } => {
                     self.image(reference, &ImageOrigin::Layout(path.clone()), &platform, lines, text)?
                 }
+                NamedContext::Built(built) => Some(self.built(name, built, &platform)?),
                 files => return self.files_of_context(name, files, &platform).map(FileOrigin::Vertex),
             };
             return Ok(image.map_or(FileOrigin::Pending, |(vertex, ..)| FileOrigin::Vertex(vertex)));
