@@ -1,5 +1,6 @@
 //! What is typed. The comments on fields are the help texts.
 
+mod bake;
 mod build;
 mod lint;
 mod meta;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use bake::BakeArgs;
 pub use build::{BuildArgs, OnError, ProgressMode};
 pub use lint::{FailOn, FindingFormat, LintArgs};
 pub use meta::{EventSource, MetaArgs, MetaFormat};
@@ -28,6 +30,8 @@ pub struct Arguments {
 pub enum Command {
     /// Build images from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Build the targets of a definition in HCL, JSON or Compose
+    Bake(Box<BakeArgs>),
     /// Check Dockerfiles
     Lint(LintArgs),
     /// Compute tags, labels and annotations from git or the job that runs

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use assemble::BuiltImage;
 pub use error::BuildError;
 use frontend::Planned;
-pub use publish::BuildResult;
+pub use publish::{BuildResult, Published};
 pub use request::{BuildRequest, Output};
 
 /// What a build uses of this machine.

@@ -1,5 +1,6 @@
 //! The commands, each in a file.
 
+pub mod bake;
 pub mod build;
 pub mod call;
 pub mod doctor;

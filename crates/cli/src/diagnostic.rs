@@ -7,6 +7,21 @@ const AROUND: usize = 2;
 
 /// Draws lines `start` to `end` (from 1) of a text, with the lines around them.
 pub fn draw(file: &Path, text: &str, start: usize, end: usize, label: &str) -> String {
+    draw_marked(file, text, (start, end), None, label)
+}
+
+/// Draws a line (from 1) of a text with the lines around it, and marks columns (from 1, the last excluded) of it.
+pub fn draw_columns(file: &Path, text: &str, line: usize, columns: (usize, usize), label: &str) -> String {
+    draw_marked(file, text, (line, line), Some(columns), label)
+}
+
+fn draw_marked(
+    file: &Path,
+    text: &str,
+    (start, end): (usize, usize),
+    columns: Option<(usize, usize)>,
+    label: &str,
+) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let first = start.saturating_sub(AROUND).max(1);
     let last = (end + AROUND).min(lines.len());
@@ -18,9 +33,23 @@ pub fn draw(file: &Path, text: &str, start: usize, end: usize, label: &str) -> S
         drawn.push_str(&format!("{number:width$} |{mark}{line}\n"));
         if number == end {
             let shown = lines.get(start - 1).copied().unwrap_or_default();
-            let indent = shown.len() - shown.trim_start().len();
-            let carets = "^".repeat(shown.trim().chars().count().max(1));
-            drawn.push_str(&format!("{:width$} | {}{carets} {label}\n", "", " ".repeat(indent)));
+            let (indent, carets) = match columns {
+                // Tabs stay tabs, so that the mark stands below what it marks.
+                Some((from, to)) => (
+                    shown
+                        .chars()
+                        .take(from.saturating_sub(1))
+                        .map(|letter| if letter == '\t' { '\t' } else { ' ' })
+                        .collect(),
+                    to.saturating_sub(from),
+                ),
+                None => (
+                    " ".repeat(shown.len() - shown.trim_start().len()),
+                    shown.trim().chars().count(),
+                ),
+            };
+            let carets = "^".repeat(carets.max(1));
+            drawn.push_str(&format!("{:width$} | {indent}{carets} {label}\n", ""));
         }
     }
     drawn

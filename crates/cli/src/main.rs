@@ -51,6 +51,7 @@ fn dispatch(arguments: Arguments) -> Result<i32, CommandError> {
     let environment = Environment::read();
     match arguments.command {
         Command::Build(args) => commands::build::run(*args, &environment),
+        Command::Bake(args) => commands::bake::run(&args, &environment),
         Command::Lint(args) => commands::lint::run(&args, &environment),
         Command::Meta(args) => commands::meta::run(&args, &environment),
         Command::Run(args) => commands::run::run(*args, &environment),

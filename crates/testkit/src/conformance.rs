@@ -113,7 +113,6 @@ pub const CORPORA: &[Corpus] = &[
     Corpus::new("platforms", oci::platforms),
     Corpus::new("digest", oci::digest),
     Corpus::new("oci-image-spec", oci::oci_image_spec),
-    Corpus::new("realworld", dockerfile_syntax::realworld),
     Corpus::new("metadata-action", metadata_action::drive),
     Corpus::new("realworld", realworld),
     Corpus::new("bake", bake::drive),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use kiln_graph::EventSink;
 use kiln_oci::Platform;
 use kiln_registry::RegistryError;
+use kiln_sandbox::IdentityMap;
 use kiln_sandbox::emulator::{EmulatorError, Execution, execution};
 use kiln_worker::exec::ExecSettings;
 use kiln_worker::git::GitError;
 use kiln_worker::{ImageError, MountError, RemoteAuth, StepExit, WorkerError};
 
 use crate::args::BuildArgs;
-use crate::build::{BuildError, BuildRequest, BuildResult, Machine};
+use crate::build::{BuildError, BuildRequest, BuildResult, Machine, Published};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 use crate::settings::call::Method;
@@ -33,14 +34,64 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
         output::talk("warning: --on-error=shell needs a terminal: a failing step ends the build");
         steps.keep_failed = false;
     }
-    let identities = machine::enter_namespace()?;
-    let foreign = request
-        .plan
-        .platforms
-        .iter()
-        .any(|platform| execution(platform) == Execution::Emulated)
+    let surroundings = Surroundings {
+        args: &args,
+        steps,
+        foreign: is_foreign(&request),
+        environment,
+    };
+    let (result, identities) = on_this_machine(surroundings, async |machine| match call.method {
+        Method::Build => crate::build::run(&request, machine)
+            .await
+            .map(|result| Done::Built(Box::new(result))),
+        _ => super::call::run(call, &request, machine).await.map(Done::Answered),
+    })?;
+    let result = result.map_err(|mut error| {
+        let kept = error.take_failed_step();
+        (explain(error, identities), kept)
+    });
+    let result = match result {
+        Ok(result) => result,
+        Err((command, None)) => return Err(command),
+        Err((command, Some(step))) => return Ok(after_failure::shell(&command, &step, environment)),
+    };
+    match result {
+        Done::Built(result) => report(&args, &request, &result).map(|()| 0),
+        Done::Answered(code) => Ok(code),
+    }
+}
+
+/// What work is done with, beside what is built.
+pub(super) struct Surroundings<'a> {
+    /// Flags of the machine and of the display.
+    pub(super) args: &'a BuildArgs,
+    /// How steps run.
+    pub(super) steps: ExecSettings,
+    /// Whether emulators will be needed.
+    pub(super) foreign: bool,
+    pub(super) environment: &'a Environment,
+}
+
+/// Whether a build may run steps of other platforms than this machine's.
+pub(super) fn is_foreign(request: &BuildRequest) -> bool {
+    let mut platforms = request.plan.platforms.iter();
+    platforms.any(|platform| execution(platform) == Execution::Emulated)
         || request.remote.is_some()
-        || request.dockerfile.contains("--platform");
+        || request.dockerfile.contains("--platform")
+}
+
+/// Does work with this machine's store, registries and display, and tells which owners files can have.
+pub(super) fn on_this_machine<T, E>(
+    surroundings: Surroundings<'_>,
+    work: impl AsyncFnOnce(&Machine) -> Result<T, E>,
+) -> Result<(Result<T, E>, IdentityMap), CommandError> {
+    let Surroundings {
+        args,
+        steps,
+        foreign,
+        environment,
+    } = surroundings;
+    let identities = machine::enter_namespace()?;
     let emulators = machine::emulators(environment, &args.emulator_dir, foreign);
     let store = machine::store(environment)?;
     let auth = RemoteAuth {
@@ -49,7 +100,7 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
     };
     let remotes = machine::remotes(environment, &store, auth);
     let client = machine::client(environment)?;
-    let renderer = render::Renderer::start(render::mode(&args, environment), environment);
+    let renderer = render::Renderer::start(render::mode(args, environment), environment);
     let runtime = machine::runtime()?;
     let result = runtime.block_on(async {
         let machine = Machine {
@@ -64,34 +115,12 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
                 .max_parallelism
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
         };
-        match call.method {
-            Method::Build => crate::build::run(&request, &machine)
-                .await
-                .map(|result| Done::Built(Box::new(result))),
-            _ => super::call::run(call, &request, &machine).await.map(Done::Answered),
-        }
+        work(&machine).await
     });
     // Work that was cancelled has ended by now; what idles need not be waited for.
     runtime.shutdown_background();
     renderer.finish(result.is_ok());
-    let result = result.map_err(|mut error| {
-        let kept = error.take_failed_step();
-        let failed = matches!(&error, BuildError::Step { source, .. } if matches!(**source, WorkerError::Exit { .. }));
-        let mut command = explain(error);
-        if failed && identities == kiln_sandbox::IdentityMap::Single {
-            command = command.hint(SINGLE_ID);
-        }
-        (command, kept)
-    });
-    let result = match result {
-        Ok(result) => result,
-        Err((command, None)) => return Err(command),
-        Err((command, Some(step))) => return Ok(after_failure::shell(&command, &step, environment)),
-    };
-    match result {
-        Done::Built(result) => report(&args, &request, &result).map(|()| 0),
-        Done::Answered(code) => Ok(code),
-    }
+    Ok((result, identities))
 }
 
 /// What was done with the Dockerfile.
@@ -102,15 +131,6 @@ enum Done {
 }
 
 fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Result<(), CommandError> {
-    let write = |path: &Path, text: String| {
-        std::fs::write(path, text).map_err(|error| {
-            let mut command = CommandError::from_error(ErrorKind::Environment, &error);
-            command
-                .messages
-                .insert(0, format!("failed to write `{}`", path.display()));
-            command
-        })
-    };
     let Some(published) = &result.published else {
         return Ok(());
     };
@@ -120,23 +140,10 @@ fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Res
         .unwrap_or(&published.descriptor.digest)
         .to_string();
     if let Some(path) = &args.iidfile {
-        write(path, identifier)?;
+        write(path, &identifier)?;
     }
     if let Some(path) = &args.metadata_file {
-        let names: Vec<String> = published.names.iter().map(ToString::to_string).collect();
-        let mut metadata = serde_json::json!({
-            "containerimage.digest": published.descriptor.digest,
-            "containerimage.descriptor": published.descriptor,
-        });
-        if let Some(config) = &published.config {
-            metadata["containerimage.config.digest"] = serde_json::json!(config);
-        }
-        if !names.is_empty() {
-            metadata["image.name"] = serde_json::json!(names.join(","));
-        }
-        let text = serde_json::to_string_pretty(&metadata)
-            .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
-        write(path, text)?;
+        write_json(path, &metadata(published))?;
     }
     let to_stdout = request.outputs.iter().any(|output| {
         use crate::build::Output::{Docker, Oci, Tar};
@@ -161,8 +168,49 @@ fn report(args: &BuildArgs, request: &BuildRequest, result: &BuildResult) -> Res
     Ok(())
 }
 
+fn write(path: &Path, text: &str) -> Result<(), CommandError> {
+    std::fs::write(path, text).map_err(|error| {
+        let mut command = CommandError::from_error(ErrorKind::Environment, &error);
+        command
+            .messages
+            .insert(0, format!("failed to write `{}`", path.display()));
+        command
+    })
+}
+
+/// Writes a document for other programs.
+pub(super) fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), CommandError> {
+    write(path, &format!("{value:#}"))
+}
+
+/// What was built, for other programs.
+pub(super) fn metadata(published: &Published) -> serde_json::Value {
+    let names: Vec<String> = published.names.iter().map(ToString::to_string).collect();
+    let mut metadata = serde_json::json!({
+        "containerimage.digest": published.descriptor.digest,
+        "containerimage.descriptor": published.descriptor,
+    });
+    if let Some(config) = &published.config {
+        metadata["containerimage.config.digest"] = serde_json::json!(config);
+    }
+    if !names.is_empty() {
+        metadata["image.name"] = serde_json::json!(names.join(","));
+    }
+    metadata
+}
+
 /// What a person can do about a failed build.
-fn explain(error: BuildError) -> CommandError {
+pub(super) fn explain(error: BuildError, identities: IdentityMap) -> CommandError {
+    let failed = matches!(&error, BuildError::Step { source, .. } if matches!(**source, WorkerError::Exit { .. }));
+    let command = explained(error);
+    if failed && identities == IdentityMap::Single {
+        command.hint(SINGLE_ID)
+    } else {
+        command
+    }
+}
+
+fn explained(error: BuildError) -> CommandError {
     if error.is_disk_full() {
         return CommandError::from_error(ErrorKind::Environment, &error).hint(machine::DISK_FULL);
     }

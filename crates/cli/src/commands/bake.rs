@@ -1,0 +1,288 @@
+//! `kiln bake`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use kiln_bake::config::Definition;
+use kiln_bake::model::printed;
+use kiln_graph::{Op, VertexId};
+use kiln_oci::Platform;
+use serde_json::{Value, json};
+
+use super::build::{Surroundings, explain, is_foreign, metadata, on_this_machine, write_json};
+use crate::args::BakeArgs;
+use crate::build::request::Destination;
+use crate::build::together::{self, Failed, NamedRequest, Plan};
+use crate::build::{BuildResult, Output};
+use crate::command_error::{CommandError, ErrorKind};
+use crate::environment::Environment;
+use crate::output;
+use crate::settings::bake::{self, Requests};
+use crate::settings::{self, call};
+
+/// Builds the targets of a definition, or says what they are.
+pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandError> {
+    let definition = bake::definition(args, environment)?;
+    warn(&definition);
+    if let Some(list) = &args.list {
+        return show_list(list, &definition).map(|()| 0);
+    }
+    let resolved = bake::with_clean_paths(bake::resolved(args, &definition, environment)?);
+    if args.print {
+        let text = serde_json::to_string_pretty(&printed(&resolved.targets, &resolved.groups))
+            .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
+        output::line(&text);
+        return Ok(0);
+    }
+    if resolved.targets.is_empty() {
+        return Err(CommandError::user("there is nothing to build").hint("`kiln bake --list=targets` shows the targets"));
+    }
+    bake::check_entitlements(args, &resolved, environment)?;
+    let requests = bake::requests(args, &resolved, environment)?;
+    let surroundings = Surroundings {
+        args: &requests.common,
+        steps: settings::step_settings(&requests.common, environment)?,
+        foreign: requests.targets.iter().any(|target| is_foreign(&target.request)),
+        environment,
+    };
+    if !requests.calls.is_empty() {
+        return answer(&requests, surroundings);
+    }
+    if args.dry_run {
+        let planned = on_this_machine(surroundings, async |machine| {
+            together::plan_all(&requests.targets, machine).await
+        });
+        let (plan, identities) = planned?;
+        let plan = plan.map_err(|failed| explained(failed, &requests, identities))?;
+        plan_lines(&plan, &requests.targets).iter().for_each(|line| output::line(line));
+        return Ok(0);
+    }
+    let (built, identities) = on_this_machine(surroundings, async |machine| {
+        together::run(&requests.targets, machine).await
+    })?;
+    let built = built.map_err(|failed| explained(failed, &requests, identities))?;
+    report(args, &requests, &built).map(|()| 0)
+}
+
+fn explained(failed: Failed, requests: &Requests, identities: kiln_sandbox::IdentityMap) -> CommandError {
+    let target = &requests.targets[failed.target];
+    let mut command = explain(failed.error, identities);
+    if requests.targets.len() > 1 {
+        command.messages.insert(0, format!("failed to build target `{}`", target.name));
+    }
+    command
+}
+
+fn warn(definition: &Definition) {
+    for warning in &definition.warnings {
+        let place = warning.span.map(|span| definition.sources.describe(span)).unwrap_or_default();
+        output::talk(&format!("warning: {place}: {}", warning.detail));
+        for hint in &warning.hints {
+            output::talk(&format!("hint: {hint}"));
+        }
+    }
+}
+
+/// Asks each Dockerfile what was to be asked. The exit code is the highest.
+fn answer(requests: &Requests, surroundings: Surroundings<'_>) -> Result<i32, CommandError> {
+    let mut calls = Vec::new();
+    for (position, target) in requests.targets.iter().enumerate() {
+        match requests.calls.get(&target.name) {
+            Some(args) => calls.push((position, call::call(args)?)),
+            None if target.linked_only => {}
+            None => {
+                let error = CommandError::user(format!("target `{}` is to be built, others only to be looked at", target.name));
+                return Err(error.hint("choose what to do with all of them with --call, or name the targets of one kind"));
+            }
+        }
+    }
+    let several = calls.len() > 1;
+    let (answered, identities) = on_this_machine(surroundings, async |machine| {
+        let mut highest = 0;
+        for (target, call) in calls {
+            let named = &requests.targets[target];
+            if several && !call.json {
+                output::line(&format!("{}:", named.name));
+            }
+            let code = super::call::run(call, &named.request, machine).await;
+            highest = highest.max(code.map_err(|error| Failed { error, target })?);
+        }
+        Ok(highest)
+    })?;
+    answered.map_err(|failed| explained(failed, requests, identities))
+}
+
+fn report(args: &BakeArgs, requests: &Requests, built: &[(String, BuildResult)]) -> Result<(), CommandError> {
+    if let Some(path) = &args.metadata_file {
+        let targets = built.iter().filter_map(|(name, result)| {
+            let published = result.published.as_ref()?;
+            Some((name.clone(), metadata(published)))
+        });
+        write_json(path, &Value::Object(targets.collect()))?;
+    }
+    let writes_data = |output: &Output| {
+        matches!(
+            output,
+            Output::Oci {
+                destination: Destination::Stdout,
+                ..
+            } | Output::Docker {
+                destination: Destination::Stdout,
+                ..
+            } | Output::Tar {
+                destination: Destination::Stdout
+            }
+        )
+    };
+    let data = requests.targets.iter().any(|target| target.request.outputs.iter().any(writes_data));
+    if data {
+        return Ok(());
+    }
+    for (name, result) in built {
+        if let Some(published) = &result.published {
+            output::line(&format!("{name} {}", published.descriptor.digest));
+        }
+    }
+    Ok(())
+}
+
+/// Each step that would be looked up or run, with the targets that need it.
+fn plan_lines(plan: &Plan, requests: &[NamedRequest]) -> Vec<String> {
+    let mut users: HashMap<VertexId, Vec<&str>> = HashMap::new();
+    let mut lines = Vec::new();
+    for target in &plan.targets {
+        let named = &requests[target.target];
+        let steps = plan.steps_of(target);
+        let own = plan.graph.vertices().iter().filter(|vertex| steps.contains(&vertex.id) && is_step(&vertex.op));
+        let platforms: Vec<String> = plan.platforms_of(target).iter().map(Platform::to_string).collect();
+        let tags: Vec<String> = named.request.tags.iter().map(ToString::to_string).collect();
+        let count = own.map(|vertex| users.entry(vertex.id.clone()).or_default().push(&named.name)).count();
+        lines.push(format!("{}: {count} steps for {}", named.name, platforms.join(", ")));
+        if !tags.is_empty() {
+            lines.push(format!("  as {}", tags.join(", ")));
+        }
+    }
+    lines.push("steps:".to_owned());
+    let mut shared = 0;
+    let mut all = 0;
+    for vertex in plan.graph.vertices() {
+        let Some(users) = users.get(&vertex.id) else { continue };
+        all += 1;
+        shared += usize::from(users.len() > 1);
+        let platforms: BTreeSet<&Platform> = vertex.meta.platform.iter().collect();
+        let platforms: Vec<String> = platforms.into_iter().map(Platform::to_string).collect();
+        lines.push(format!("  {} ({}) {}", vertex.meta.name, users.join(", "), platforms.join(", ")).trim_end().to_owned());
+    }
+    lines.push(format!("{all} steps, {shared} of them for several targets"));
+    lines
+}
+
+fn is_step(op: &Op) -> bool {
+    matches!(op, Op::Exec(_) | Op::File(_))
+}
+
+/// `targets` or `variables`, perhaps as `type=…,format=json`.
+fn show_list(written: &str, definition: &Definition) -> Result<(), CommandError> {
+    let invalid = || {
+        CommandError::user(format!("invalid --list `{written}`"))
+            .hint("write targets, variables, or type=targets,format=json")
+    };
+    let mut kind = None;
+    let mut as_json = false;
+    for (key, value) in crate::fields::parse(written).map_err(|_| invalid())? {
+        match (key.as_str(), value.as_deref()) {
+            ("type", Some(value)) => kind = Some(value.to_owned()),
+            ("format", Some("json")) => as_json = true,
+            ("format", Some("table")) => as_json = false,
+            (other, None) => kind = Some(other.to_owned()),
+            _ => return Err(invalid()),
+        }
+    }
+    let (head, rows) = match kind.as_deref() {
+        Some("targets") => (vec!["TARGET", "DESCRIPTION"], target_rows(definition)),
+        Some("variables") => (vec!["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"], variable_rows(definition)),
+        _ => return Err(invalid()),
+    };
+    if as_json {
+        let objects: Vec<Value> = rows.into_iter().map(|row| row.object).collect();
+        output::line(&format!("{:#}", Value::Array(objects)));
+        return Ok(());
+    }
+    let cells: Vec<Vec<String>> = std::iter::once(head.into_iter().map(str::to_owned).collect())
+        .chain(rows.into_iter().map(|row| row.cells))
+        .collect();
+    table(&cells).iter().for_each(|line| output::line(line));
+    Ok(())
+}
+
+/// A line of a list, for people and for programs.
+struct Row {
+    cells: Vec<String>,
+    object: Value,
+}
+
+/// Names that begin with an underscore are for other targets only.
+fn target_rows(definition: &Definition) -> Vec<Row> {
+    let config = &definition.config;
+    let mut rows: Vec<Row> = Vec::new();
+    let mut names: BTreeSet<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
+    names.extend(config.targets.iter().map(|target| target.name.as_str()));
+    for name in names.into_iter().filter(|name| !name.starts_with('_')) {
+        let mut object = json!({ "name": name });
+        let target = config.target(name);
+        let description = match config.group(name) {
+            Some(group) if target.is_none() => {
+                object["group"] = json!(true);
+                if group.description.is_empty() {
+                    group.targets.join(", ")
+                } else {
+                    group.description.clone()
+                }
+            }
+            _ => target.map(|target| target.description.clone()).unwrap_or_default(),
+        };
+        if !description.is_empty() {
+            object["description"] = json!(description);
+        }
+        rows.push(Row {
+            cells: vec![name.to_owned(), description],
+            object,
+        });
+    }
+    rows
+}
+
+fn variable_rows(definition: &Definition) -> Vec<Row> {
+    let mut variables: Vec<_> = definition.variables.iter().collect();
+    variables.sort_by(|one, two| one.name.cmp(&two.name));
+    let rows = variables.into_iter().map(|variable| {
+        let mut object = json!({ "name": variable.name });
+        if !variable.description.is_empty() {
+            object["description"] = json!(variable.description);
+        }
+        if let Some(of) = &variable.written_type {
+            object["type"] = json!(of);
+        }
+        if let Some(value) = &variable.value {
+            object["value"] = json!(value);
+        }
+        let value = variable.value.clone().unwrap_or_else(|| "<null>".to_owned());
+        let of = variable.written_type.clone().unwrap_or_default();
+        Row {
+            cells: vec![variable.name.clone(), of, value, variable.description.clone()],
+            object,
+        }
+    });
+    rows.collect()
+}
+
+fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
