@@ -41,7 +41,9 @@ impl Yaml {
         if text.trim().is_empty() {
             return Ok(Yaml::Null);
         }
-        serde_saphyr::from_str(text).map_err(|error| YamlError {
+        // As in YAML 1.2, `yes` and `on` are text.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
             line: error
                 .location()
                 .and_then(|location| usize::try_from(location.line()).ok())
