@@ -99,8 +99,13 @@ impl Entitlements {
     pub fn missing(&self, needs: &Needs, paths: &dyn Paths) -> Result<Entitlements, String> {
         let needs_allow = |name: &str| needs.allow.iter().any(|allow| allow == name);
         let devices = needs.allow.iter().filter_map(|allow| {
-            let device = allow.strip_prefix("device=").or_else(|| (allow == "device").then_some("*"))?;
-            let allowed = self.devices.iter().any(|known| known.is_empty() || known == "*" || known == device);
+            let device = allow
+                .strip_prefix("device=")
+                .or_else(|| (allow == "device").then_some("*"))?;
+            let allowed = self
+                .devices
+                .iter()
+                .any(|known| known.is_empty() || known == "*" || known == device);
             (!allowed).then(|| device.to_owned())
         });
         Ok(Entitlements {
@@ -127,16 +132,25 @@ impl Entitlements {
             add("steps that can use the host's network".into(), "network.host".into());
         }
         if self.security_insecure {
-            add("privileged steps that can change the system".into(), "security.insecure".into());
+            add(
+                "privileged steps that can change the system".into(),
+                "security.insecure".into(),
+            );
         }
         for device in &self.devices {
-            add(format!("steps that can use the device {device}"), format!("device={device}"));
+            add(
+                format!("steps that can use the device {device}"),
+                format!("device={device}"),
+            );
         }
         if self.ssh {
             add("the default SSH agent".into(), "ssh".into());
         }
         if self.local_output_delete {
-            add("deleting files in an output directory".into(), "local-output-delete".into());
+            add(
+                "deleting files in an output directory".into(),
+                "local-output-delete".into(),
+            );
         }
         let (read, write, both) = group_same_paths(&self.read, &self.write);
         for path in both {
@@ -164,13 +178,18 @@ impl Needs {
             if !output.destination.is_empty() && output.destination != "-" {
                 needs.write.push(output.destination.clone());
             }
-            needs.deletes |= output.kind == "local" && output.attributes.get("mode").is_some_and(|mode| mode == "delete");
+            needs.deletes |=
+                output.kind == "local" && output.attributes.get("mode").is_some_and(|mode| mode == "delete");
         }
         let local = |kind: &str| kind == "local";
         let caches = target.cache_to.iter().flatten().filter(|cache| local(&cache.kind));
-        needs.write.extend(caches.filter_map(|cache| cache.attributes.get("dest").cloned()));
+        needs
+            .write
+            .extend(caches.filter_map(|cache| cache.attributes.get("dest").cloned()));
         let caches = target.cache_from.iter().flatten().filter(|cache| local(&cache.kind));
-        needs.read.extend(caches.filter_map(|cache| cache.attributes.get("src").cloned()));
+        needs
+            .read
+            .extend(caches.filter_map(|cache| cache.attributes.get("src").cloned()));
         let secrets = target.secrets.iter().flatten().map(|secret| secret.path.clone());
         needs.read.extend(secrets.filter(|path| !path.is_empty()));
         for ssh in target.ssh.iter().flatten() {
@@ -190,7 +209,13 @@ fn missing_paths(allowed: &[String], needed: &[String], paths: &dyn Paths) -> Re
         return Ok(Vec::new());
     }
     let working = paths.working_directory();
-    let absolute = |path: &str| if path.starts_with('/') { path.to_owned() } else { format!("{working}/{path}") };
+    let absolute = |path: &str| {
+        if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("{working}/{path}")
+        }
+    };
     let mut real_allowed = Vec::new();
     for path in allowed {
         let (existing, rest) = paths.follow(&absolute(path))?;

@@ -73,10 +73,16 @@ mod tests {
 
     #[test]
     fn quotes_keep_commas() {
-        assert_eq!(split("type=local,\"dest=a,b\"").expect("valid"), ["type=local", "dest=a,b"]);
+        assert_eq!(
+            split("type=local,\"dest=a,b\"").expect("valid"),
+            ["type=local", "dest=a,b"]
+        );
         assert_eq!(split("").expect("valid"), [""]);
         assert!(split("\"a").is_err());
         assert!(split("a\"b").is_err());
-        assert_eq!(records("a,b\n1,\"2\"\"\"\n\n").expect("valid"), [["a", "b"], ["1", "2\""]]);
+        assert_eq!(
+            records("a,b\n1,\"2\"\"\"\n\n").expect("valid"),
+            [["a", "b"], ["1", "2\""]]
+        );
     }
 }

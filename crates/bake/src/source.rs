@@ -98,7 +98,10 @@ impl Sources {
 
     /// The place as `file:line,column-column`, or `file:line,column-line,column` over several lines.
     pub fn describe(&self, span: Span) -> String {
-        let name = self.file(span.file).map(|source| source.name.as_str()).unwrap_or_default();
+        let name = self
+            .file(span.file)
+            .map(|source| source.name.as_str())
+            .unwrap_or_default();
         let start = self.position(span.file, span.start);
         let end = self.position(span.file, span.end);
         if start.line == end.line {
@@ -126,11 +129,7 @@ mod tests {
         assert_eq!(sources.position(file, 0), Position { line: 1, column: 1 });
         let quote = sources.file(file).expect("added").text.rfind('"').expect("there") as u32;
         assert_eq!(sources.position(file, quote), Position { line: 2, column: 8 });
-        let span = Span {
-            file,
-            start: 6,
-            end: 7,
-        };
+        let span = Span { file, start: 6, end: 7 };
         assert_eq!(sources.describe(span), "a.hcl:2,1-2");
         assert_eq!(sources.describe(Span { start: 0, ..span }), "a.hcl:1,1-2,2");
     }

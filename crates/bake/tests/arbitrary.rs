@@ -48,19 +48,117 @@ fn pieces(list: &'static [&'static str]) -> impl Strategy<Value = String> {
 }
 
 const HCL: &[&str] = &[
-    "target", "\"a\"", "{", "}", "\n", "=", " ", "[", "]", "(", ")", "${", "%{ if ", "%{ endif }", "\"", "<<EOT\n", "EOT\n",
-    "for", "in", "variable", "function", "args", "tags", "matrix", "name", "x", ".", "*", "[*]", "...", "?", ":", "-", "!",
-    "==", "1", "1e9", "null", "true", ",", "~", "$${", "\\u00e9", "é", "\u{301}", "#", "//", "/*", "*/", "target.a.tags",
-    "range(1, 9)", "format(\"%s\", 1)", "try(", "inherits",
+    "target",
+    "\"a\"",
+    "{",
+    "}",
+    "\n",
+    "=",
+    " ",
+    "[",
+    "]",
+    "(",
+    ")",
+    "${",
+    "%{ if ",
+    "%{ endif }",
+    "\"",
+    "<<EOT\n",
+    "EOT\n",
+    "for",
+    "in",
+    "variable",
+    "function",
+    "args",
+    "tags",
+    "matrix",
+    "name",
+    "x",
+    ".",
+    "*",
+    "[*]",
+    "...",
+    "?",
+    ":",
+    "-",
+    "!",
+    "==",
+    "1",
+    "1e9",
+    "null",
+    "true",
+    ",",
+    "~",
+    "$${",
+    "\\u00e9",
+    "é",
+    "\u{301}",
+    "#",
+    "//",
+    "/*",
+    "*/",
+    "target.a.tags",
+    "range(1, 9)",
+    "format(\"%s\", 1)",
+    "try(",
+    "inherits",
 ];
 const JSON: &[&str] = &[
-    "{", "}", "[", "]", ":", ",", "\"target\"", "\"a\"", "\"${x}\"", "\"args\"", "1", "-0.5e3", "null", "true", "\"", "\\",
-    "\"variable\"", "\"default\"", "\"function\"", "\"%{\"", " ", "\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "\"target\"",
+    "\"a\"",
+    "\"${x}\"",
+    "\"args\"",
+    "1",
+    "-0.5e3",
+    "null",
+    "true",
+    "\"",
+    "\\",
+    "\"variable\"",
+    "\"default\"",
+    "\"function\"",
+    "\"%{\"",
+    " ",
+    "\n",
 ];
 const YAML: &[&str] = &[
-    "services:\n", "  a:\n", "    build:\n", "      context: .\n", "      args:\n", "        - X=${Y:-z}\n", "    image: b\n",
-    "      x-bake:\n", "        tags: c\n", "secrets:\n", "include:\n", "- d\n", "&e ", "*e\n", "<<: *e\n", "extends: a\n",
-    "{", "}", "[", "]", "$", "${", ": ", "\n", "  ", "!!str ", "|\n", "'", "\"", "null\n", "1\n",
+    "services:\n",
+    "  a:\n",
+    "    build:\n",
+    "      context: .\n",
+    "      args:\n",
+    "        - X=${Y:-z}\n",
+    "    image: b\n",
+    "      x-bake:\n",
+    "        tags: c\n",
+    "secrets:\n",
+    "include:\n",
+    "- d\n",
+    "&e ",
+    "*e\n",
+    "<<: *e\n",
+    "extends: a\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    "$",
+    "${",
+    ": ",
+    "\n",
+    "  ",
+    "!!str ",
+    "|\n",
+    "'",
+    "\"",
+    "null\n",
+    "1\n",
 ];
 
 proptest! {
@@ -106,7 +204,9 @@ proptest! {
 fn what_would_take_all_memory_or_time_is_an_error() {
     let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(50_000), close.repeat(50_000));
     let many = format!("1{}", " + 1".repeat(100_000));
-    let doubled = (0..40).fold("\"ab\"".to_owned(), |text, _| format!("\"${{{text}}}${{{text}}}\"").chars().take(4000).collect());
+    let doubled = (0..40).fold("\"ab\"".to_owned(), |text, _| {
+        format!("\"${{{text}}}${{{text}}}\"").chars().take(4000).collect()
+    });
     for expression in [
         deep("(", ")").as_str(),
         &deep("[", "]"),
@@ -137,7 +237,10 @@ fn what_would_take_all_memory_or_time_is_an_error() {
 #[test]
 fn numbers_have_all_their_digits() {
     assert_eq!(argument("0.1 + 0.2").as_deref(), Ok("0.3"));
-    assert_eq!(argument("12345678901234567890123 + 1").as_deref(), Ok("12345678901234567890124"));
+    assert_eq!(
+        argument("12345678901234567890123 + 1").as_deref(),
+        Ok("12345678901234567890124")
+    );
     assert_eq!(argument("10 / 4").as_deref(), Ok("2.5"));
     assert_eq!(argument("-7 % 3").as_deref(), Ok("-1"));
 }
@@ -146,8 +249,14 @@ fn numbers_have_all_their_digits() {
 fn values_and_their_types() {
     for (expression, expected) in [
         ("\"a${1 + 1}b\"", "a2b"),
-        ("jsonencode([for k, v in { b = 2, a = 1 }: \"${k}=${v}\"])", "[\"a=1\",\"b=2\"]"),
-        ("jsonencode({ for v in [\"a\", \"b\", \"a\"]: v => 1... })", "{\"a\":[1,1],\"b\":[1]}"),
+        (
+            "jsonencode([for k, v in { b = 2, a = 1 }: \"${k}=${v}\"])",
+            "[\"a=1\",\"b=2\"]",
+        ),
+        (
+            "jsonencode({ for v in [\"a\", \"b\", \"a\"]: v => 1... })",
+            "{\"a\":[1,1],\"b\":[1]}",
+        ),
         ("jsonencode([{ a = 1 }, { a = 2 }][*].a)", "[1,2]"),
         ("jsonencode([{ a = 1 }, { a = 2 }].*.a)", "[1,2]"),
         ("true ? 1 : \"x\"", "1"),
@@ -160,14 +269,29 @@ fn values_and_their_types() {
         ("jsonencode(convert([\"1\"], list(number)))", "[1]"),
         ("jsonencode(setproduct([\"a\", \"b\"], [1]))", "[[\"a\",1],[\"b\",1]]"),
         ("jsonencode(regexall(\"[a-z]\", \"a1b\"))", "[\"a\",\"b\"]"),
-        ("jsonencode(regex(\"(?P<x>.)(?P<y>.)\", \"ab\"))", "{\"x\":\"a\",\"y\":\"b\"}"),
+        (
+            "jsonencode(regex(\"(?P<x>.)(?P<y>.)\", \"ab\"))",
+            "{\"x\":\"a\",\"y\":\"b\"}",
+        ),
         ("regex_replace(\"ab12\", \"([a-z])([0-9])\", \"$2-$1\")", "a1-b2"),
-        ("format(\"%05.1f|%-4s|%x|%q\", 3.14159, \"a\", 255, \"q\")", "003.1|a   |ff|\"q\""),
-        ("formatdate(\"EEE, DD MMM YYYY hh:mm:ss ZZZ\", \"2020-02-03T04:05:06Z\")", "Mon, 03 Feb 2020 04:05:06 UTC"),
+        (
+            "format(\"%05.1f|%-4s|%x|%q\", 3.14159, \"a\", 255, \"q\")",
+            "003.1|a   |ff|\"q\"",
+        ),
+        (
+            "formatdate(\"EEE, DD MMM YYYY hh:mm:ss ZZZ\", \"2020-02-03T04:05:06Z\")",
+            "Mon, 03 Feb 2020 04:05:06 UTC",
+        ),
         ("timeadd(\"2020-01-01T00:00:00Z\", \"1h30m\")", "2020-01-01T01:30:00Z"),
-        ("jsonencode(cidrsubnets(\"10.0.0.0/16\", 4, 8))", "[\"10.0.0.0/20\",\"10.0.16.0/24\"]"),
+        (
+            "jsonencode(cidrsubnets(\"10.0.0.0/16\", 4, 8))",
+            "[\"10.0.0.0/20\",\"10.0.16.0/24\"]",
+        ),
         ("cidrhost(\"10.12.127.0/20\", -1)", "10.12.127.255"),
-        ("uuidv5(\"dns\", \"www.example.com\")", "2ed6657d-e927-568b-95e1-2665a8aea6a2"),
+        (
+            "uuidv5(\"dns\", \"www.example.com\")",
+            "2ed6657d-e927-568b-95e1-2665a8aea6a2",
+        ),
         ("md5(\"hello\")", "5d41402abc4b2a76b9719d911017c592"),
         ("sha1(\"hello\")", "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"),
         ("title(\"hello wORLD\")", "Hello WORLD"),

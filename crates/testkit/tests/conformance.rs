@@ -32,6 +32,11 @@ fn dockerfile_parser() -> TestResult {
 }
 
 #[test]
+fn bake() -> TestResult {
+    holds("bake")
+}
+
+#[test]
 fn dockerfile_shell() -> TestResult {
     holds("dockerfile-shell")
 }

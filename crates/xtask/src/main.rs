@@ -9,6 +9,7 @@ mod cargo;
 mod conformance;
 mod demo;
 mod error;
+mod fuzz;
 mod system;
 mod talk;
 mod test;
@@ -26,6 +27,8 @@ Usage: cargo xtask <COMMAND>
   test [FILTER…]             install what the tests need, build everything, run the corpora and every test
   conformance [CORPUS…] [--dir DIR] [--json FILE] [--check] [-v]
                              how many cases of each corpus hold
+  fuzz [hcl|json|compose…] [--seconds N] [--seed N]
+                             random definitions for the parsers of `kiln bake`
 ";
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "test" => test::run(rest),
         "conformance" => conformance::run(rest),
+        "fuzz" => fuzz::run(rest),
         "help" | "-h" | "--help" => {
             say(USAGE.trim_end());
             Ok(ExitCode::SUCCESS)

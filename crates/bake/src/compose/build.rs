@@ -153,7 +153,10 @@ impl Section<'_> {
             extend(&mut target, extension).map_err(|error| format!("x-bake: {error}"))?;
         }
         if target.tags.as_ref().is_none_or(Vec::is_empty)
-            && let Some(image) = service.get("image").and_then(Yaml::scalar).filter(|image| !image.is_empty())
+            && let Some(image) = service
+                .get("image")
+                .and_then(Yaml::scalar)
+                .filter(|image| !image.is_empty())
         {
             target.tags = Some(vec![image]);
         }
@@ -246,7 +249,9 @@ impl Section<'_> {
                 return Err(format!("ulimits.{name} needs a number, or numbers for soft and hard"));
             };
             if hard != -1 && (soft == -1 || soft > hard) {
-                return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
+                return Err(format!(
+                    "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+                ));
             }
             all.push(format!("{name}={soft}:{hard}"));
         }
@@ -281,7 +286,11 @@ impl Section<'_> {
                 single => single.scalar(),
             };
             let id = source.ok_or("secrets need a name")?;
-            let declared = self.secrets.iter().find(|(name, _)| *name == id).map(|(_, secret)| secret);
+            let declared = self
+                .secrets
+                .iter()
+                .find(|(name, _)| *name == id)
+                .map(|(_, secret)| secret);
             let field = |key: &str| declared.and_then(|secret| secret.get(key)).and_then(Yaml::scalar);
             if field("external").is_some_and(|external| external == "true") {
                 return Err(format!("unsupported external secret {id}"));
@@ -406,7 +415,9 @@ fn named_contexts(contexts: BTreeMap<String, String>) -> BTreeMap<String, String
     contexts
         .into_iter()
         .map(|(name, context)| {
-            let other = context.strip_prefix("service:").or_else(|| context.strip_prefix("target:"));
+            let other = context
+                .strip_prefix("service:")
+                .or_else(|| context.strip_prefix("target:"));
             let context = match other {
                 Some(other) => format!("target:{}", sanitized_name(other)),
                 None => local_path(context),
@@ -417,13 +428,19 @@ fn named_contexts(contexts: BTreeMap<String, String>) -> BTreeMap<String, String
 }
 
 fn local_path(path: String) -> String {
-    if is_local_path(&path) && !path.is_empty() { clean_path(&path) } else { path }
+    if is_local_path(&path) && !path.is_empty() {
+        clean_path(&path)
+    } else {
+        path
+    }
 }
 
 /// A number of bytes with a unit.
 fn parse_size(text: &str) -> Option<u64> {
     let lower = text.trim().to_lowercase();
-    let digits = lower.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(lower.len());
+    let digits = lower
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(lower.len());
     let scale: u64 = match lower[digits..].trim_end_matches("ib").trim_end_matches('b') {
         "" => 1,
         "k" => 1 << 10,
@@ -454,6 +471,10 @@ fn shown_size(bytes: u64) -> String {
         3
     };
     let text = format!("{size:.digits$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}{}", units[unit])
 }

@@ -23,12 +23,14 @@ pub fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<
         let statement = rest.trim_start();
         let statement = statement.strip_prefix("export ").unwrap_or(statement).trim_start();
         let name_end = statement
-            .find(|letter: char| !letter.is_alphanumeric() && !matches!(letter, '_' | '.' | '-' | '['| ']'))
+            .find(|letter: char| !letter.is_alphanumeric() && !matches!(letter, '_' | '.' | '-' | '[' | ']'))
             .unwrap_or(statement.len());
         let (name, after) = statement.split_at(name_end);
         let after_space = after.trim_start_matches([' ', '\t']);
         if name.is_empty() {
-            return Err(format!("line {line}: unexpected character in variable name near {trimmed:?}"));
+            return Err(format!(
+                "line {line}: unexpected character in variable name near {trimmed:?}"
+            ));
         }
         let Some(value) = after_space.strip_prefix(['=', ':']) else {
             if after_space.is_empty() || after_space.starts_with('\n') {
@@ -40,7 +42,9 @@ pub fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<
                 line += 1;
                 continue;
             }
-            return Err(format!("line {line}: unexpected character in variable name near {trimmed:?}"));
+            return Err(format!(
+                "line {line}: unexpected character in variable name near {trimmed:?}"
+            ));
         };
         let (value, after) = read_value(value.trim_start_matches([' ', '\t']), line, &found, lookup)?;
         found.push((name.to_owned(), value));
@@ -58,7 +62,13 @@ fn read_value<'a>(
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(String, &'a str), String> {
     let known = |name: &str| {
-        lookup(name).or_else(|| found.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
+        lookup(name).or_else(|| {
+            found
+                .iter()
+                .rev()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.clone())
+        })
     };
     let failed = |error: String| format!("line {line}: {error}");
     match text.chars().next() {

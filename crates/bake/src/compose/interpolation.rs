@@ -15,9 +15,7 @@ pub(super) fn interpolate(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -
 }
 
 fn replaced(text: &str, lookup: &dyn Fn(&str) -> Option<String>, depth: usize) -> Result<String, String> {
-    let invalid = || {
-        format!("invalid interpolation format: {text:?}. You may need to escape any $ with another $")
-    };
+    let invalid = || format!("invalid interpolation format: {text:?}. You may need to escape any $ with another $");
     if depth > DEEPEST {
         return Err(invalid());
     }
@@ -31,7 +29,8 @@ fn replaced(text: &str, lookup: &dyn Fn(&str) -> Option<String>, depth: usize) -
             rest = behind;
         } else if let Some(inside) = rest.strip_prefix('{') {
             let end = closing_brace(inside).ok_or_else(invalid)?;
-            result.push_str(&substitution(&inside[..end], lookup, depth).map_err(|error| error.unwrap_or_else(invalid))?);
+            result
+                .push_str(&substitution(&inside[..end], lookup, depth).map_err(|error| error.unwrap_or_else(invalid))?);
             rest = &inside[end + 1..];
         } else {
             let length = name_length(rest);
@@ -75,11 +74,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 /// What stands in the braces. An error without a text is one of the form.
-fn substitution(
-    inside: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    depth: usize,
-) -> Result<String, Option<String>> {
+fn substitution(inside: &str, lookup: &dyn Fn(&str) -> Option<String>, depth: usize) -> Result<String, Option<String>> {
     let length = name_length(inside);
     if length == 0 {
         return Err(None);

@@ -59,7 +59,10 @@ pub(super) fn canonical_service(name: &str, service: &Yaml) -> Result<Yaml, Stri
         other => return Err(format!("services.{name} must be a mapping, not {}", other.kind())),
     };
     let mut kept = Vec::new();
-    for (key, value) in entries.iter().filter(|(key, _)| SERVICE_SECTIONS.contains(&key.as_str())) {
+    for (key, value) in entries
+        .iter()
+        .filter(|(key, _)| SERVICE_SECTIONS.contains(&key.as_str()))
+    {
         let value = match key.as_str() {
             "build" => canonical_build(name, value)?,
             "environment" => mapping(value, '=').map_err(|error| format!("services.{name}.environment {error}"))?,
@@ -76,17 +79,26 @@ fn canonical_build(service: &str, build: &Yaml) -> Result<Yaml, String> {
         Yaml::String(context) => return Ok(Yaml::Map(vec![("context".to_owned(), Yaml::String(context.clone()))])),
         Yaml::Map(entries) => entries,
         other => {
-            return Err(format!("services.{service}.build must be a string or a mapping, not {}", other.kind()));
+            return Err(format!(
+                "services.{service}.build must be a string or a mapping, not {}",
+                other.kind()
+            ));
         }
     };
     let mut kept = Vec::new();
     for (key, value) in entries {
         if !BUILD_KEYS.contains(&key.as_str()) && !key.starts_with("x-") {
-            return Err(format!("services.{service}.build additional properties '{key}' not allowed"));
+            return Err(format!(
+                "services.{service}.build additional properties '{key}' not allowed"
+            ));
         }
         let place = |error: String| format!("services.{service}.build.{key} {error}");
         let value = if MAPPINGS.contains(&key.as_str()) {
-            let separator = if key == "extra_hosts" && !has_equals(value) { ':' } else { '=' };
+            let separator = if key == "extra_hosts" && !has_equals(value) {
+                ':'
+            } else {
+                '='
+            };
             mapping(value, separator).map_err(place)?
         } else {
             check_kind(key, value).map_err(place)?;
@@ -108,7 +120,14 @@ fn has_equals(value: &Yaml) -> bool {
 
 fn check_kind(key: &str, value: &Yaml) -> Result<(), String> {
     let lists = ["cache_from", "cache_to", "entitlements", "platforms", "secrets"];
-    let texts = ["context", "dockerfile", "dockerfile_inline", "network", "target", "isolation"];
+    let texts = [
+        "context",
+        "dockerfile",
+        "dockerfile_inline",
+        "network",
+        "target",
+        "isolation",
+    ];
     match value {
         Yaml::Null => Ok(()),
         Yaml::List(_) if lists.contains(&key) => Ok(()),
@@ -126,7 +145,9 @@ fn mapping(value: &Yaml, separator: char) -> Result<Yaml, String> {
         Yaml::List(items) => {
             let mut entries: Vec<(String, Yaml)> = Vec::new();
             for item in items {
-                let text = item.scalar().ok_or_else(|| format!("must be an array of strings, not of {}", item.kind()))?;
+                let text = item
+                    .scalar()
+                    .ok_or_else(|| format!("must be an array of strings, not of {}", item.kind()))?;
                 let (name, value) = match text.split_once(separator) {
                     Some((name, value)) => (name.to_owned(), Yaml::String(value.to_owned())),
                     None => (text, Yaml::Null),

@@ -60,7 +60,10 @@ impl Loading<'_> {
             text: file.text.clone(),
         };
         if depth > DEEPEST {
-            return Err(failed(format!("files include each other more than {DEEPEST} levels deep"), None));
+            return Err(failed(
+                format!("files include each other more than {DEEPEST} levels deep"),
+                None,
+            ));
         }
         let parsed = Yaml::parse(&file.text).map_err(|error| failed(error.message, error.line))?;
         let mut root = match parsed {
@@ -90,7 +93,10 @@ impl Loading<'_> {
                 }
             }
             Some(other) => {
-                return Err(failed(format!("services must be a mapping, not {}", other.kind()), None));
+                return Err(failed(
+                    format!("services must be a mapping, not {}", other.kind()),
+                    None,
+                ));
             }
         }
         let all = services.clone();
@@ -285,7 +291,11 @@ fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Opti
         Yaml::String(text) => {
             *text = interpolate(text, lookup).map_err(|error| {
                 if error.starts_with("invalid interpolation") {
-                    error.replacen("invalid interpolation format", &format!("invalid interpolation format for {place}"), 1)
+                    error.replacen(
+                        "invalid interpolation format",
+                        &format!("invalid interpolation format for {place}"),
+                        1,
+                    )
                 } else {
                     format!("error while interpolating {place}: {error}")
                 }
@@ -298,7 +308,11 @@ fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Opti
         }
         Yaml::Map(entries) => {
             for (name, value) in entries {
-                let place = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
+                let place = if place.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{place}.{name}")
+                };
                 replace_variables(value, &place, lookup)?;
             }
         }

@@ -147,7 +147,9 @@ impl<'a> Evaluation<'a> {
                 return Err(Failure::Plain("matrix values must be a list".to_owned()));
             };
             if scopes.len().saturating_mul(values.len()) > LARGEST_MATRIX {
-                return Err(Failure::Plain(format!("a matrix may stand for {LARGEST_MATRIX} targets at most")));
+                return Err(Failure::Plain(format!(
+                    "a matrix may stand for {LARGEST_MATRIX} targets at most"
+                )));
             }
             scopes = values
                 .iter()
@@ -198,7 +200,11 @@ impl<'a> Evaluation<'a> {
         let block = self.blocks[number].block;
         let is_target = self.blocks[number].is_target();
         if only.is_none() {
-            let known: &[&str] = if is_target { &TARGET_ATTRIBUTES } else { &["description", "targets"] };
+            let known: &[&str] = if is_target {
+                &TARGET_ATTRIBUTES
+            } else {
+                &["description", "targets"]
+            };
             only_known(&block.body, known, &[])?;
             if !is_target && block.body.attribute("targets").is_none() {
                 let detail = "The argument \"targets\" is required, but no definition was found.";
@@ -241,7 +247,9 @@ impl<'a> Evaluation<'a> {
         let mut wrong = Vec::new();
         for attribute in block.body.attributes.iter().filter(wanted) {
             let decides = ["matrix", "name"].contains(&&*attribute.name);
-            let done = self.variant(number, at).is_some_and(|variant| variant.done.contains(&attribute.name));
+            let done = self
+                .variant(number, at)
+                .is_some_and(|variant| variant.done.contains(&attribute.name));
             if decides || done {
                 continue;
             }
@@ -318,7 +326,10 @@ impl<'a> Evaluation<'a> {
                 let group = [
                     ("name", Value::string(&variant.group.name)),
                     ("description", Value::string(&variant.group.description)),
-                    ("targets", Value::strings(variant.group.targets.iter().map(String::as_str))),
+                    (
+                        "targets",
+                        Value::strings(variant.group.targets.iter().map(String::as_str)),
+                    ),
                 ];
                 Value::object(group.into_iter().map(|(name, value)| (name.into(), value)).collect())
             };

@@ -131,7 +131,10 @@ impl<'a> Evaluation<'a> {
                 format!("invalid block label: [{}]", labels.join(" ")),
                 block.labels.get(1).map_or(block.span, |label| label.span),
             )
-            .hint(format!("a {} has one name: {} \"NAME\" {{ … }}", block.kind, block.kind))
+            .hint(format!(
+                "a {} has one name: {} \"NAME\" {{ … }}",
+                block.kind, block.kind
+            ))
             .into());
         };
         let reserved = ["group", "target"].contains(&&*label.text) || self.inputs.built_in.contains_key(&*label.text);
@@ -346,13 +349,16 @@ fn find<'a, T>(list: &[(Arc<str>, &'a T)], name: &str) -> Option<&'a T> {
 /// Refuses what does not belong into a block, with what may have been meant.
 pub(super) fn only_known(body: &Body, attributes: &[&str], blocks: &[&str]) -> Result<(), Diagnostics> {
     let mut wrong = Vec::new();
-    let suggested = |diagnostic: Diagnostic, name: &str| {
-        match suggestion(name, attributes.iter().chain(blocks).copied()) {
+    let suggested =
+        |diagnostic: Diagnostic, name: &str| match suggestion(name, attributes.iter().chain(blocks).copied()) {
             Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
             None => diagnostic,
-        }
-    };
-    for attribute in body.attributes.iter().filter(|attribute| !attributes.contains(&&*attribute.name)) {
+        };
+    for attribute in body
+        .attributes
+        .iter()
+        .filter(|attribute| !attributes.contains(&&*attribute.name))
+    {
         let name = &attribute.name;
         let detail = format!("An argument named {name:?} is not expected here.");
         let diagnostic = Diagnostic::new("Unsupported argument", detail, attribute.name_span);

@@ -124,7 +124,11 @@ pub(crate) fn directory_of(name: &str, inputs: &Inputs<'_>) -> Option<String> {
     }
     let name = name.strip_prefix("cwd://").unwrap_or(name);
     let (directory, _) = name.rsplit_once('/')?;
-    Some(if directory.is_empty() { "/".to_owned() } else { directory.to_owned() })
+    Some(if directory.is_empty() {
+        "/".to_owned()
+    } else {
+        directory.to_owned()
+    })
 }
 
 /// The group that a renamed target leaves behind under its own name.

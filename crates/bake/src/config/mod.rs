@@ -14,11 +14,11 @@ use crate::functions::Host;
 use crate::model::Config;
 use crate::source::Sources;
 
-pub use files::{DEFAULT_FILES, FileKind, kind_of, read};
 pub(crate) use attributes::rebased;
 pub use attributes::{is_local_path, is_remote};
 pub(crate) use blocks::is_target_name;
 pub(crate) use files::directory_of;
+pub use files::{DEFAULT_FILES, FileKind, kind_of, read};
 
 /// A file of a definition.
 #[derive(Debug, Clone)]

@@ -22,7 +22,11 @@ pub(super) fn from_text(name: &str, text: &str, of: &Type) -> Result<Value, Stri
         Type::Any => Ok(Value::string(text)),
         Type::String | Type::Bool | Type::Number => primitive(text, of).map_err(|error| failed(name, of, &error)),
         Type::List(item) | Type::Set(item) => {
-            let item = if **item == Type::Any { Type::String } else { (**item).clone() };
+            let item = if **item == Type::Any {
+                Type::String
+            } else {
+                (**item).clone()
+            };
             if !item.is_primitive() {
                 return Err(unsupported());
             }
@@ -53,7 +57,11 @@ pub(super) fn from_text(name: &str, text: &str, of: &Type) -> Result<Value, Stri
             Ok(Value::tuple(items.collect::<Result<_, _>>()?))
         }
         Type::Map(item) => {
-            let item = if **item == Type::Any { Type::String } else { (**item).clone() };
+            let item = if **item == Type::Any {
+                Type::String
+            } else {
+                (**item).clone()
+            };
             if !item.is_primitive() {
                 return Err(unsupported());
             }
@@ -67,7 +75,8 @@ pub(super) fn from_text(name: &str, text: &str, of: &Type) -> Result<Value, Stri
 fn map(name: &str, text: &str, item: Type) -> Result<Value, String> {
     let mut entries = crate::value::Entries::new();
     for (number, pair) in pairs(name, text)?.iter().enumerate() {
-        let parts = split_pair(pair).map_err(|error| format!("failed to parse {pair:?} of variable {name} as CSV: {error}"))?;
+        let parts =
+            split_pair(pair).map_err(|error| format!("failed to parse {pair:?} of variable {name} as CSV: {error}"))?;
         let [key, value] = parts.as_slice() else {
             return Err(format!(
                 "failed to convert variable {name} from CSV: expected one k/v pair, but have {pair:?}"
@@ -97,15 +106,19 @@ fn pairs(name: &str, text: &str) -> Result<Vec<String>, String> {
         }
     }
     if quoted {
-        return Err(format!("failed to parse variable {name} as CSV: extraneous or missing \" in quoted-field"));
+        return Err(format!(
+            "failed to parse variable {name} as CSV: extraneous or missing \" in quoted-field"
+        ));
     }
     Ok(pairs
         .into_iter()
-        .map(|pair| match pair.strip_prefix('"').and_then(|pair| pair.strip_suffix('"')) {
-            // The whole pair may be quoted.
-            Some(inner) if !inner.contains('"') => inner.to_owned(),
-            _ => pair,
-        })
+        .map(
+            |pair| match pair.strip_prefix('"').and_then(|pair| pair.strip_suffix('"')) {
+                // The whole pair may be quoted.
+                Some(inner) if !inner.contains('"') => inner.to_owned(),
+                _ => pair,
+            },
+        )
         .collect())
 }
 
@@ -123,7 +136,11 @@ fn split_pair(pair: &str) -> Result<Vec<String>, String> {
             }
         }
     }
-    if quoted { Err("a quote is not closed".to_owned()) } else { Ok(parts) }
+    if quoted {
+        Err("a quote is not closed".to_owned())
+    } else {
+        Ok(parts)
+    }
 }
 
 fn csv(name: &str, text: &str) -> Result<Vec<String>, String> {
@@ -135,7 +152,10 @@ fn csv(name: &str, text: &str) -> Result<Vec<String>, String> {
 
 fn element(name: &str, number: usize, text: &str, of: &Type) -> Result<Value, String> {
     primitive(text, of).map_err(|error| {
-        format!("failed to parse element {number} of variable {name} as {}: {error}", of.friendly())
+        format!(
+            "failed to parse element {number} of variable {name} as {}: {error}",
+            of.friendly()
+        )
     })
 }
 

@@ -41,12 +41,14 @@ impl<'a> Evaluation<'a> {
             Some(of) => Some(type_constraint(&of.value)?.written()),
             None => None,
         };
-        let value = self.values.get(name).filter(|value| !value.is_null()).map(|value| {
-            match convert(value, &Type::String) {
-                Ok(Value::String(text)) => text.to_string(),
-                _ => crate::value::encode_json(value),
-            }
-        });
+        let value =
+            self.values
+                .get(name)
+                .filter(|value| !value.is_null())
+                .map(|value| match convert(value, &Type::String) {
+                    Ok(Value::String(text)) => text.to_string(),
+                    _ => crate::value::encode_json(value),
+                });
         Ok(Variable {
             name: name.to_string(),
             description,

@@ -118,7 +118,10 @@ impl Context<'_> {
         if values.len() > function.parameters.len() && function.rest.is_none() {
             return Err(Diagnostic::new(
                 "Too many function arguments",
-                format!("Function {name:?} expects only {} argument(s).", function.parameters.len()),
+                format!(
+                    "Function {name:?} expects only {} argument(s).",
+                    function.parameters.len()
+                ),
                 place(function.parameters.len()),
             )
             .into());

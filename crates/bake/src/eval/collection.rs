@@ -13,7 +13,9 @@ use super::{Context, Evaluated, Scope, all_of, both};
 impl Context<'_> {
     pub(super) fn tuple(&self, items: &[Expr], scope: &Scope<'_>, span: Span) -> Evaluated {
         self.budget.charge(32 * items.len(), span)?;
-        Ok(Value::tuple(all_of(items.iter().map(|item| self.evaluate(item, scope)))?))
+        Ok(Value::tuple(all_of(
+            items.iter().map(|item| self.evaluate(item, scope)),
+        )?))
     }
 
     pub(super) fn object(&self, items: &[(Expr, Expr)], scope: &Scope<'_>, span: Span) -> Evaluated {
@@ -123,7 +125,12 @@ fn object_key(key: &Value, span: Span) -> Evaluated {
         return Err(Diagnostic::new("Null value as key", "Can't use a null value as a key.", span).into());
     }
     convert(key, &Type::String).map_err(|error| {
-        Diagnostic::new("Incorrect key type", format!("Can't use this value as a key: {error}."), span).into()
+        Diagnostic::new(
+            "Incorrect key type",
+            format!("Can't use this value as a key: {error}."),
+            span,
+        )
+        .into()
     })
 }
 

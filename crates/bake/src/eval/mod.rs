@@ -196,14 +196,7 @@ impl Context<'_> {
     }
 
     /// Both results count for the type of the whole, so both are evaluated; only the chosen one may fail.
-    fn conditional(
-        &self,
-        condition: &Expr,
-        then: &Expr,
-        otherwise: &Expr,
-        scope: &Scope<'_>,
-        span: Span,
-    ) -> Evaluated {
+    fn conditional(&self, condition: &Expr, then: &Expr, otherwise: &Expr, scope: &Scope<'_>, span: Span) -> Evaluated {
         let decided = self.condition(condition, scope)?;
         let (chosen, other) = if decided { (then, otherwise) } else { (otherwise, then) };
         let value = self.evaluate(chosen, scope)?;

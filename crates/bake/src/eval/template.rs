@@ -28,7 +28,11 @@ impl Context<'_> {
                 then,
                 otherwise,
             } => {
-                let chosen = if self.condition(condition, scope)? { then } else { otherwise };
+                let chosen = if self.condition(condition, scope)? {
+                    then
+                } else {
+                    otherwise
+                };
                 let value = self.evaluate(chosen, scope)?;
                 interpolated(&value, chosen.span)
             }

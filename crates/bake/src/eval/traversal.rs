@@ -55,7 +55,9 @@ fn attribute(value: &Value, name: &str, span: Span) -> Evaluated {
         .into()),
         Value::Object(entries) => match entries.get(name) {
             Some(value) => Ok(value.clone()),
-            None => missing(unsupported(format!("This object does not have an attribute named {name:?}."))),
+            None => missing(unsupported(format!(
+                "This object does not have an attribute named {name:?}."
+            ))),
         },
         Value::Map(_, entries) => match entries.get(name) {
             Some(value) => Ok(value.clone()),
@@ -66,7 +68,8 @@ fn attribute(value: &Value, name: &str, span: Span) -> Evaluated {
             )),
         },
         Value::List(..) | Value::Set(..) | Value::Tuple(_) => Err(unsupported(
-            "This value does not have any attributes: it is a list. Use [*] to get an attribute of each item.".to_owned(),
+            "This value does not have any attributes: it is a list. Use [*] to get an attribute of each item."
+                .to_owned(),
         )
         .into()),
         primitive => Err(unsupported(format!(

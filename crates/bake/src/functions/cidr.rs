@@ -10,7 +10,11 @@ use crate::value::{Type, Value};
 use super::{Call, Function, FunctionError, Kind, Outcome, function, parameter, variadic};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("cidrhost", &[parameter("prefix", Kind::String), parameter("hostnum", Kind::Number)], host),
+    function(
+        "cidrhost",
+        &[parameter("prefix", Kind::String), parameter("hostnum", Kind::Number)],
+        host,
+    ),
     function("cidrnetmask", &[parameter("prefix", Kind::String)], |call| {
         let prefix = prefix(call, 0)?;
         if prefix.width == 128 {
@@ -30,10 +34,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
             let number = call.number(2)?.to_bigint().and_then(|number| number.to_u128());
             let number = number.ok_or_else(|| FunctionError::at(2, "must be a whole number that is not negative"))?;
             let bits = new_bits(call, 1)?;
-            prefix.subnet(bits, number).map(|subnet| Value::string(&subnet.to_string())).map_err(FunctionError::from)
+            prefix
+                .subnet(bits, number)
+                .map(|subnet| Value::string(&subnet.to_string()))
+                .map_err(FunctionError::from)
         },
     ),
-    variadic("cidrsubnets", &[parameter("prefix", Kind::String)], parameter("newbits", Kind::Number), subnets),
+    variadic(
+        "cidrsubnets",
+        &[parameter("prefix", Kind::String)],
+        parameter("newbits", Kind::Number),
+        subnets,
+    ),
 ];
 
 /// A network.
@@ -59,11 +71,16 @@ impl Prefix {
     fn subnet(self, more: u32, number: u128) -> Result<Prefix, String> {
         let bits = self.bits + more;
         if bits > self.width {
-            return Err(format!("insufficient address space to extend prefix of {} by {more}", self.bits));
+            return Err(format!(
+                "insufficient address space to extend prefix of {} by {more}",
+                self.bits
+            ));
         }
         let fits = more >= 128 || number < (1 << more);
         if !fits {
-            return Err(format!("prefix extension of {more} does not accommodate a subnet numbered {number}"));
+            return Err(format!(
+                "prefix extension of {more} does not accommodate a subnet numbered {number}"
+            ));
         }
         let shift = self.width - bits;
         let offset = if shift >= 128 { 0 } else { number << shift };
@@ -91,7 +108,12 @@ fn address(width: u32, number: u128) -> IpAddr {
 
 fn prefix(call: &Call<'_>, argument: usize) -> Result<Prefix, FunctionError> {
     let text = call.text(argument)?;
-    let invalid = || FunctionError::at(argument, format!("invalid CIDR expression: invalid CIDR address: {text}"));
+    let invalid = || {
+        FunctionError::at(
+            argument,
+            format!("invalid CIDR expression: invalid CIDR address: {text}"),
+        )
+    };
     let (address, bits) = text.split_once('/').ok_or_else(invalid)?;
     let bits: u32 = bits.parse().map_err(|_| invalid())?;
     let (width, number) = match address.parse::<IpAddr>().map_err(|_| invalid())? {
@@ -122,14 +144,26 @@ fn new_bits(call: &Call<'_>, argument: usize) -> Result<u32, FunctionError> {
 /// The address with a number in a network; negative numbers count from the end.
 fn host(call: &Call<'_>) -> Outcome {
     let prefix = prefix(call, 0)?;
-    let number = call.number(1)?.to_bigint().ok_or_else(|| FunctionError::at(1, "a whole number is required"))?;
+    let number = call
+        .number(1)?
+        .to_bigint()
+        .ok_or_else(|| FunctionError::at(1, "a whole number is required"))?;
     let size = BigInt::from(1u8) << (prefix.width - prefix.bits);
-    let position = if number.sign() == num_bigint::Sign::Minus { &size + &number } else { number.clone() };
+    let position = if number.sign() == num_bigint::Sign::Minus {
+        &size + &number
+    } else {
+        number.clone()
+    };
     let offset = position.to_u128().filter(|_| position < size);
     let offset = offset.ok_or_else(|| {
-        FunctionError::from(format!("prefix of {} does not accommodate a host numbered {number}", prefix.bits))
+        FunctionError::from(format!(
+            "prefix of {} does not accommodate a host numbered {number}",
+            prefix.bits
+        ))
     })?;
-    Ok(Value::string(&address(prefix.width, prefix.network | offset).to_string()))
+    Ok(Value::string(
+        &address(prefix.width, prefix.network | offset).to_string(),
+    ))
 }
 
 /// Networks of the given sizes, one behind the other.
@@ -146,14 +180,20 @@ fn subnets(call: &Call<'_>) -> Outcome {
         if bits > prefix.width {
             return Err(FunctionError::at(
                 argument,
-                format!("would extend prefix to {bits} bits, which is too long for an address of {} bits", prefix.width),
+                format!(
+                    "would extend prefix to {bits} bits, which is too long for an address of {} bits",
+                    prefix.width
+                ),
             ));
         }
         let size = 1u128 << (prefix.width - bits);
         let start = next.div_ceil(size).checked_mul(size);
         let start = start.filter(|start| prefix.bits == 0 || (*start >> (prefix.width - prefix.bits)) == 0);
         let start = start.ok_or_else(|| {
-            FunctionError::at(argument, format!("not enough remaining address space for a subnet with a prefix of {bits} bits"))
+            FunctionError::at(
+                argument,
+                format!("not enough remaining address space for a subnet with a prefix of {bits} bits"),
+            )
         })?;
         let subnet = Prefix {
             bits,

@@ -7,21 +7,32 @@ use crate::value::{Entries, Number, Type, Value, convert, convert_all_to_one};
 use super::{Call, Function, FunctionError, Kind, Outcome, function, nullable, parameter, variadic};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("chunklist", &[parameter("list", Kind::List), parameter("size", Kind::Number)], chunk),
+    function(
+        "chunklist",
+        &[parameter("list", Kind::List), parameter("size", Kind::Number)],
+        chunk,
+    ),
     variadic("coalescelist", &[], nullable("vals", Kind::Any), |call| {
         let mut lists = call.arguments.iter().filter(|value| !value.is_null());
         let found = lists.find(|value| value.length().is_some_and(|length| length > 0));
         Ok(found.ok_or("no non-null arguments")?.clone())
     }),
     function("compact", &[parameter("list", Kind::Strings)], |call| {
-        let kept = call.items(0)?.iter().filter(|item| item.as_str().is_some_and(|text| !text.is_empty()));
+        let kept = call
+            .items(0)?
+            .iter()
+            .filter(|item| item.as_str().is_some_and(|text| !text.is_empty()));
         Ok(Value::list(Type::String, kept.cloned().collect()))
     }),
     variadic("concat", &[], parameter("seqs", Kind::Any), concat),
-    function("contains", &[parameter("list", Kind::Any), parameter("value", Kind::Any)], |call| {
-        let wanted = call.value(1)?;
-        Ok(Value::Bool(call.items(0)?.iter().any(|item| item.same(wanted))))
-    }),
+    function(
+        "contains",
+        &[parameter("list", Kind::Any), parameter("value", Kind::Any)],
+        |call| {
+            let wanted = call.value(1)?;
+            Ok(Value::Bool(call.items(0)?.iter().any(|item| item.same(wanted))))
+        },
+    ),
     function("distinct", &[parameter("list", Kind::List)], |call| {
         let mut kept: Vec<Value> = Vec::new();
         for item in call.items(0)? {
@@ -31,17 +42,24 @@ pub(super) const FUNCTIONS: &[Function] = &[
         }
         Ok(Value::list(item_type(call.value(0)?), kept))
     }),
-    function("element", &[parameter("list", Kind::Any), parameter("index", Kind::Number)], |call| {
-        let items = call.items(0)?;
-        if items.is_empty() {
-            return Err(FunctionError::at(0, "cannot use element function with an empty list"));
-        }
-        let index = call.integer(1)?;
-        if index < 0 {
-            return Err(FunctionError::at(1, "cannot use element function with a negative index"));
-        }
-        Ok(items[index as usize % items.len()].clone())
-    }),
+    function(
+        "element",
+        &[parameter("list", Kind::Any), parameter("index", Kind::Number)],
+        |call| {
+            let items = call.items(0)?;
+            if items.is_empty() {
+                return Err(FunctionError::at(0, "cannot use element function with an empty list"));
+            }
+            let index = call.integer(1)?;
+            if index < 0 {
+                return Err(FunctionError::at(
+                    1,
+                    "cannot use element function with a negative index",
+                ));
+            }
+            Ok(items[index as usize % items.len()].clone())
+        },
+    ),
     function("flatten", &[parameter("list", Kind::Any)], |call| {
         let mut flat = Vec::new();
         flatten(call.items(0)?, &mut flat, call)?;
@@ -56,17 +74,24 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("index", &INDEX, |call| {
         indexed(call.value(0)?, call.value(1)?).ok_or_else(|| FunctionError::from("invalid index"))
     }),
-    function("indexof", &[parameter("list", Kind::Any), parameter("value", Kind::Any)], |call| {
-        let (Value::List(_, items) | Value::Tuple(items)) = call.value(0)? else {
-            return Err("argument must be a list or tuple".into());
-        };
-        if items.is_empty() {
-            return Err("cannot search an empty list".into());
-        }
-        let wanted = call.value(1)?;
-        let found = items.iter().position(|item| item.same(wanted)).ok_or("item not found")?;
-        Ok(Value::integer(found as i64))
-    }),
+    function(
+        "indexof",
+        &[parameter("list", Kind::Any), parameter("value", Kind::Any)],
+        |call| {
+            let (Value::List(_, items) | Value::Tuple(items)) = call.value(0)? else {
+                return Err("argument must be a list or tuple".into());
+            };
+            if items.is_empty() {
+                return Err("cannot search an empty list".into());
+            }
+            let wanted = call.value(1)?;
+            let found = items
+                .iter()
+                .position(|item| item.same(wanted))
+                .ok_or("item not found")?;
+            Ok(Value::integer(found as i64))
+        },
+    ),
     function("keys", &[parameter("inputMap", Kind::Any)], |call| {
         let names = entries(call, 0)?.keys().map(|name| Value::String(name.clone()));
         Ok(match call.value(0)? {
@@ -75,9 +100,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
         })
     }),
     function("length", &[parameter("collection", Kind::Any)], |call| {
-        let length = call.value(0)?.length().ok_or_else(|| {
-            FunctionError::at(0, "collection must be a list, a map or a tuple; use strlen for text")
-        })?;
+        let length = call
+            .value(0)?
+            .length()
+            .ok_or_else(|| FunctionError::at(0, "collection must be a list, a map or a tuple; use strlen for text"))?;
         Ok(Value::integer(length as i64))
     }),
     function(
@@ -109,9 +135,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
     function("sort", &[parameter("list", Kind::Strings)], |call| {
         let mut sorted = call.items(0)?.to_vec();
-        sorted.sort_by(|one, two| {
-            one.is_null().cmp(&two.is_null()).then_with(|| one.order(two))
-        });
+        sorted.sort_by(|one, two| one.is_null().cmp(&two.is_null()).then_with(|| one.order(two)));
         Ok(Value::list(Type::String, sorted))
     }),
     function("values", &[parameter("mapping", Kind::Any)], |call| {
@@ -121,7 +145,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
             _ => Value::tuple(values),
         })
     }),
-    function("zipmap", &[parameter("keys", Kind::Strings), parameter("values", Kind::Any)], zip),
+    function(
+        "zipmap",
+        &[parameter("keys", Kind::Strings), parameter("values", Kind::Any)],
+        zip,
+    ),
 ];
 
 const INDEX: [super::Parameter; 2] = [parameter("collection", Kind::Any), parameter("key", Kind::Any)];
@@ -149,7 +177,9 @@ fn chunk(call: &Call<'_>) -> Outcome {
         Ok(size) => size,
         Err(_) => return Err(FunctionError::at(1, "the size argument must be positive")),
     };
-    let chunks = items.chunks(size).map(|chunk| Value::list(item.clone(), chunk.to_vec()));
+    let chunks = items
+        .chunks(size)
+        .map(|chunk| Value::list(item.clone(), chunk.to_vec()));
     Ok(Value::list(of, chunks.collect()))
 }
 
@@ -201,9 +231,7 @@ fn lookup(call: &Call<'_>) -> Outcome {
     let default = call.value(2)?;
     match (entries(call, 0)?.get(name), call.value(0)?) {
         (Some(value), _) => Ok(value.clone()),
-        (None, Value::Map(item, _)) => {
-            convert(default, item).map_err(|error| FunctionError::at(2, error.message))
-        }
+        (None, Value::Map(item, _)) => convert(default, item).map_err(|error| FunctionError::at(2, error.message)),
         (None, _) => Ok(default.clone()),
     }
 }
@@ -238,7 +266,11 @@ fn range(call: &Call<'_>) -> Outcome {
     let (start, end, step) = match call.arguments.len() {
         1 => (Number::zero(), call.number(0)?.clone(), None),
         2 => (call.number(0)?.clone(), call.number(1)?.clone(), None),
-        3 => (call.number(0)?.clone(), call.number(1)?.clone(), Some(call.number(2)?.clone())),
+        3 => (
+            call.number(0)?.clone(),
+            call.number(1)?.clone(),
+            Some(call.number(2)?.clone()),
+        ),
         _ => return Err("must have one, two, or three arguments".into()),
     };
     let down = end < start;
@@ -248,7 +280,10 @@ fn range(call: &Call<'_>) -> Outcome {
     }
     if down != step.is_negative() && start != end {
         let wanted = if down { "negative" } else { "positive" };
-        return Err(FunctionError::at(2, format!("the step must be {wanted} between these limits")));
+        return Err(FunctionError::at(
+            2,
+            format!("the step must be {wanted} between these limits"),
+        ));
     }
     let mut numbers = Vec::new();
     let mut number = start;
@@ -267,7 +302,10 @@ fn range(call: &Call<'_>) -> Outcome {
 fn slice(call: &Call<'_>) -> Outcome {
     let items = call.items(0)?;
     if matches!(call.value(0)?, Value::Set(..)) {
-        return Err(FunctionError::at(0, "cannot slice a set, because its elements do not have indices; explicitly convert to a list if the ordering of the result is not important"));
+        return Err(FunctionError::at(
+            0,
+            "cannot slice a set, because its elements do not have indices; explicitly convert to a list if the ordering of the result is not important",
+        ));
     }
     let (start, end) = (call.integer(1)?, call.integer(2)?);
     let length = items.len() as i64;
@@ -275,13 +313,19 @@ fn slice(call: &Call<'_>) -> Outcome {
         return Err(FunctionError::at(1, "start index must not be less than zero"));
     }
     if start > length {
-        return Err(FunctionError::at(1, format!("start index must not be greater than the length of the list, {length}")));
+        return Err(FunctionError::at(
+            1,
+            format!("start index must not be greater than the length of the list, {length}"),
+        ));
     }
     if end < 0 {
         return Err(FunctionError::at(2, "end index must not be less than zero"));
     }
     if end > length {
-        return Err(FunctionError::at(2, format!("end index must not be greater than the length of the list, {length}")));
+        return Err(FunctionError::at(
+            2,
+            format!("end index must not be greater than the length of the list, {length}"),
+        ));
     }
     if start > end {
         return Err(FunctionError::at(1, "start index must not be greater than end index"));

@@ -17,13 +17,24 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("sha1", &STR, |call| Ok(hexadecimal(&Sha1::digest(call.text(0)?)))),
     function("sha256", &STR, |call| Ok(hexadecimal(&Sha256::digest(call.text(0)?)))),
     function("sha512", &STR, |call| Ok(hexadecimal(&Sha512::digest(call.text(0)?)))),
-    function("rsadecrypt", &[parameter("ciphertext", Kind::String), parameter("privatekey", Kind::String)], decrypt),
+    function(
+        "rsadecrypt",
+        &[
+            parameter("ciphertext", Kind::String),
+            parameter("privatekey", Kind::String),
+        ],
+        decrypt,
+    ),
     function("uuidv4", &[], |call| {
         let mut bytes = [0; 16];
         (call.host.random)(&mut bytes);
         Ok(uuid(bytes, 4))
     }),
-    function("uuidv5", &[parameter("namespace", Kind::String), parameter("name", Kind::String)], named_uuid),
+    function(
+        "uuidv5",
+        &[parameter("namespace", Kind::String), parameter("name", Kind::String)],
+        named_uuid,
+    ),
 ];
 
 const STR: [super::Parameter; 1] = [parameter("str", Kind::String)];
@@ -42,7 +53,10 @@ fn bcrypt_hash(call: &Call<'_>) -> Outcome {
         _ => return Err("bcrypt() takes no more than two arguments".into()),
     };
     if !(4..=HIGHEST_COST).contains(&cost) {
-        return Err(FunctionError::at(1, format!("the cost is between 4 and {HIGHEST_COST}")));
+        return Err(FunctionError::at(
+            1,
+            format!("the cost is between 4 and {HIGHEST_COST}"),
+        ));
     }
     let password = call.text(0)?;
     if password.len() > 72 {
@@ -50,8 +64,8 @@ fn bcrypt_hash(call: &Call<'_>) -> Outcome {
     }
     let mut salt = [0; 16];
     (call.host.random)(&mut salt);
-    let parts = bcrypt::hash_with_salt(password, cost as u32, salt)
-        .map_err(|error| FunctionError::from(error.to_string()))?;
+    let parts =
+        bcrypt::hash_with_salt(password, cost as u32, salt).map_err(|error| FunctionError::from(error.to_string()))?;
     Ok(Value::string(&parts.format_for_version(bcrypt::Version::TwoA)))
 }
 
@@ -84,9 +98,17 @@ fn named_uuid(call: &Call<'_>) -> Outcome {
         text => hex::decode(text.replace('-', ""))
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| FunctionError::at(0, "uuidv5() doesn't support this namespace: there are dns, url, oid, x500 and UUIDs"))?,
+            .ok_or_else(|| {
+                FunctionError::at(
+                    0,
+                    "uuidv5() doesn't support this namespace: there are dns, url, oid, x500 and UUIDs",
+                )
+            })?,
     };
-    let digest = Sha1::new().chain_update(namespace).chain_update(call.text(1)?).finalize();
+    let digest = Sha1::new()
+        .chain_update(namespace)
+        .chain_update(call.text(1)?)
+        .finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     Ok(uuid(bytes, 5))
@@ -97,8 +119,8 @@ fn decrypt(call: &Call<'_>) -> Outcome {
     let ciphertext = STANDARD
         .decode(call.text(0)?)
         .map_err(|_| FunctionError::at(0, "the ciphertext is not valid base64"))?;
-    let (modulus, exponent) =
-        private_key(call.text(1)?).ok_or_else(|| FunctionError::at(1, "the private key is not an RSA key in PEM form"))?;
+    let (modulus, exponent) = private_key(call.text(1)?)
+        .ok_or_else(|| FunctionError::at(1, "the private key is not an RSA key in PEM form"))?;
     let length = modulus.bits().div_ceil(8) as usize;
     let failed = || FunctionError::from("failed to decrypt");
     if length > 1024 || ciphertext.len() > length {
@@ -162,7 +184,9 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     } else {
         let count = usize::from(length & 0x7f);
         let digits = rest.get(..count).filter(|digits| digits.len() <= 4)?;
-        let length = digits.iter().fold(0usize, |length, digit| (length << 8) | usize::from(*digit));
+        let length = digits
+            .iter()
+            .fold(0usize, |length, digit| (length << 8) | usize::from(*digit));
         (length, &rest[count..])
     };
     Some((rest.get(..length)?, &rest[length..]))

@@ -20,7 +20,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
             .map_err(|_| FunctionError::from("the result of decoding the provided string is not valid UTF-8"))?;
         Ok(Value::string(&text))
     }),
-    function("base64encode", &STR, |call| Ok(Value::string(&STANDARD.encode(call.text(0)?)))),
+    function("base64encode", &STR, |call| {
+        Ok(Value::string(&STANDARD.encode(call.text(0)?)))
+    }),
     function("byteslen", &[parameter("buf", Kind::Any)], bytes_required),
     function(
         "bytesslice",
@@ -32,7 +34,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         bytes_required,
     ),
     function("csvdecode", &STR, csv_decode),
-    function("jsondecode", &STR, |call| decode_json(call.text(0)?).map_err(FunctionError::from)),
+    function("jsondecode", &STR, |call| {
+        decode_json(call.text(0)?).map_err(FunctionError::from)
+    }),
     function("jsonencode", &[nullable("val", Kind::Any)], |call| {
         Ok(Value::string(&encode_json(call.value(0)?)))
     }),

@@ -8,11 +8,21 @@ use crate::value::{Number, Type, Value, convert, encode_json};
 use super::{Call, Function, FunctionError, Kind, Outcome, nullable, parameter, variadic};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    variadic("format", &[parameter("format", Kind::String)], nullable("args", Kind::Any), |call| {
-        let text = formatted(call.text(0)?, &call.arguments[1..], call.room)?;
-        Ok(Value::string(&text))
-    }),
-    variadic("formatlist", &[parameter("format", Kind::String)], nullable("args", Kind::Any), format_list),
+    variadic(
+        "format",
+        &[parameter("format", Kind::String)],
+        nullable("args", Kind::Any),
+        |call| {
+            let text = formatted(call.text(0)?, &call.arguments[1..], call.room)?;
+            Ok(Value::string(&text))
+        },
+    ),
+    variadic(
+        "formatlist",
+        &[parameter("format", Kind::String)],
+        nullable("args", Kind::Any),
+        format_list,
+    ),
 ];
 
 /// Widths and precisions beyond this are a mistake.
@@ -33,7 +43,11 @@ fn format_list(call: &Call<'_>) -> Outcome {
             Some(known) if known != items.len() => {
                 return Err(FunctionError::at(
                     number + 1,
-                    format!("argument {} has length {}, which is inconsistent with argument 1 of length {known}", number + 1, items.len()),
+                    format!(
+                        "argument {} has length {}, which is inconsistent with argument 1 of length {known}",
+                        number + 1,
+                        items.len()
+                    ),
                 ));
             }
             _ => length = Some(items.len()),
@@ -82,7 +96,11 @@ fn formatted(pattern: &str, arguments: &[Value], room: usize) -> Result<String, 
         }
         let mut verb = Verb::default();
         let mut explicit = None;
-        let unfinished = || FunctionError::from(format!("unrecognized format character at offset {start}: the format ends within a verb"));
+        let unfinished = || {
+            FunctionError::from(format!(
+                "unrecognized format character at offset {start}: the format ends within a verb"
+            ))
+        };
         loop {
             let (_, letter) = letters.next().ok_or_else(unfinished)?;
             match letter {
@@ -98,7 +116,9 @@ fn formatted(pattern: &str, arguments: &[Value], room: usize) -> Result<String, 
                         number = number.saturating_mul(10).saturating_add(digit as usize);
                     }
                     if number > WIDEST {
-                        return Err(FunctionError::from(format!("width of more than {WIDEST} at offset {start}")));
+                        return Err(FunctionError::from(format!(
+                            "width of more than {WIDEST} at offset {start}"
+                        )));
                     }
                     if verb.precision.is_some() {
                         verb.precision = Some(number);
@@ -135,13 +155,16 @@ fn formatted(pattern: &str, arguments: &[Value], room: usize) -> Result<String, 
         let position = explicit.unwrap_or(next + 1);
         next = position;
         highest = highest.max(position);
-        let argument = position.checked_sub(1).and_then(|position| arguments.get(position)).ok_or_else(|| {
-            FunctionError::from(format!(
-                "not enough arguments for \"%{}\" at {start}: need index {position} but have {} total",
-                verb.letter,
-                arguments.len()
-            ))
-        })?;
+        let argument = position
+            .checked_sub(1)
+            .and_then(|position| arguments.get(position))
+            .ok_or_else(|| {
+                FunctionError::from(format!(
+                    "not enough arguments for \"%{}\" at {start}: need index {position} but have {} total",
+                    verb.letter,
+                    arguments.len()
+                ))
+            })?;
         let written = verb.write(argument).map_err(|why| {
             FunctionError::from(format!("unsupported value for \"%{}\" at {start}: {why}", verb.letter))
         })?;
@@ -237,7 +260,11 @@ impl Verb {
             'e' | 'E' => exponent(&format!("{value:.*e}", self.precision.unwrap_or(6))),
             _ => general(value, self.precision),
         };
-        let text = if self.letter.is_uppercase() { text.to_uppercase() } else { text };
+        let text = if self.letter.is_uppercase() {
+            text.to_uppercase()
+        } else {
+            text
+        };
         Ok(self.padded_number(&text))
     }
 

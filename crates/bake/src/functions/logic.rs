@@ -1,28 +1,40 @@
 //! Truth and comparison.
 
-use crate::value::{Value, unify, convert};
+use crate::value::{Value, convert, unify};
 
 use super::{Call, Function, FunctionError, Kind, Outcome, function, nullable, parameter, variadic};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("and", &[parameter("a", Kind::Bool), parameter("b", Kind::Bool)], |call| {
-        Ok(Value::Bool(call.boolean(0)? && call.boolean(1)?))
+    function(
+        "and",
+        &[parameter("a", Kind::Bool), parameter("b", Kind::Bool)],
+        |call| Ok(Value::Bool(call.boolean(0)? && call.boolean(1)?)),
+    ),
+    function(
+        "or",
+        &[parameter("a", Kind::Bool), parameter("b", Kind::Bool)],
+        |call| Ok(Value::Bool(call.boolean(0)? || call.boolean(1)?)),
+    ),
+    function("not", &[parameter("val", Kind::Bool)], |call| {
+        Ok(Value::Bool(!call.boolean(0)?))
     }),
-    function("or", &[parameter("a", Kind::Bool), parameter("b", Kind::Bool)], |call| {
-        Ok(Value::Bool(call.boolean(0)? || call.boolean(1)?))
-    }),
-    function("not", &[parameter("val", Kind::Bool)], |call| Ok(Value::Bool(!call.boolean(0)?))),
     function("equal", &[nullable("a", Kind::Any), nullable("b", Kind::Any)], |call| {
         Ok(Value::Bool(call.value(0)?.same(call.value(1)?)))
     }),
-    function("notequal", &[nullable("a", Kind::Any), nullable("b", Kind::Any)], |call| {
-        Ok(Value::Bool(!call.value(0)?.same(call.value(1)?)))
+    function(
+        "notequal",
+        &[nullable("a", Kind::Any), nullable("b", Kind::Any)],
+        |call| Ok(Value::Bool(!call.value(0)?.same(call.value(1)?))),
+    ),
+    function("greaterthan", &NUMBERS, |call| {
+        Ok(Value::Bool(call.number(0)? > call.number(1)?))
     }),
-    function("greaterthan", &NUMBERS, |call| Ok(Value::Bool(call.number(0)? > call.number(1)?))),
     function("greaterthanorequalto", &NUMBERS, |call| {
         Ok(Value::Bool(call.number(0)? >= call.number(1)?))
     }),
-    function("lessthan", &NUMBERS, |call| Ok(Value::Bool(call.number(0)? < call.number(1)?))),
+    function("lessthan", &NUMBERS, |call| {
+        Ok(Value::Bool(call.number(0)? < call.number(1)?))
+    }),
     function("lessthanorequalto", &NUMBERS, |call| {
         Ok(Value::Bool(call.number(0)? <= call.number(1)?))
     }),

@@ -54,7 +54,9 @@ pub struct Function {
 
 impl std::fmt::Debug for Function {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Function").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Function")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -227,11 +229,7 @@ const fn nullable(name: &'static str, kind: Kind) -> Parameter {
     }
 }
 
-const fn function(
-    name: &'static str,
-    parameters: &'static [Parameter],
-    run: fn(&Call<'_>) -> Outcome,
-) -> Function {
+const fn function(name: &'static str, parameters: &'static [Parameter], run: fn(&Call<'_>) -> Outcome) -> Function {
     Function {
         name,
         parameters,

@@ -9,8 +9,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::Number(call.number(0)?.absolute()))
     }),
     function("add", &PAIR, |call| result(call.number(0)?.add(call.number(1)?))),
-    function("subtract", &PAIR, |call| result(call.number(0)?.subtract(call.number(1)?))),
-    function("multiply", &PAIR, |call| result(call.number(0)?.multiply(call.number(1)?))),
+    function("subtract", &PAIR, |call| {
+        result(call.number(0)?.subtract(call.number(1)?))
+    }),
+    function("multiply", &PAIR, |call| {
+        result(call.number(0)?.multiply(call.number(1)?))
+    }),
     function("divide", &PAIR, |call| {
         divisor(call)?;
         result(call.number(0)?.divide(call.number(1)?))
@@ -39,18 +43,44 @@ pub(super) const FUNCTIONS: &[Function] = &[
             (false, false) => 1,
         }))
     }),
-    function("log", &[parameter("num", Kind::Number), parameter("base", Kind::Number)], |call| {
-        result(Number::from_f64(call.number(0)?.to_f64().ln() / call.number(1)?.to_f64().ln()))
-    }),
-    function("pow", &[parameter("num", Kind::Number), parameter("power", Kind::Number)], |call| {
-        result(Number::from_f64(call.number(0)?.to_f64().powf(call.number(1)?.to_f64())))
-    }),
-    function("parseint", &[parameter("number", Kind::Any), parameter("base", Kind::Number)], parse_integer),
+    function(
+        "log",
+        &[parameter("num", Kind::Number), parameter("base", Kind::Number)],
+        |call| {
+            result(Number::from_f64(
+                call.number(0)?.to_f64().ln() / call.number(1)?.to_f64().ln(),
+            ))
+        },
+    ),
+    function(
+        "pow",
+        &[parameter("num", Kind::Number), parameter("power", Kind::Number)],
+        |call| {
+            result(Number::from_f64(
+                call.number(0)?.to_f64().powf(call.number(1)?.to_f64()),
+            ))
+        },
+    ),
+    function(
+        "parseint",
+        &[parameter("number", Kind::Any), parameter("base", Kind::Number)],
+        parse_integer,
+    ),
     variadic("max", &[], parameter("numbers", Kind::Number), |call| {
-        Ok(call.arguments.iter().max_by(|one, two| one.order(two)).ok_or(NONE)?.clone())
+        Ok(call
+            .arguments
+            .iter()
+            .max_by(|one, two| one.order(two))
+            .ok_or(NONE)?
+            .clone())
     }),
     variadic("min", &[], parameter("numbers", Kind::Number), |call| {
-        Ok(call.arguments.iter().min_by(|one, two| one.order(two)).ok_or(NONE)?.clone())
+        Ok(call
+            .arguments
+            .iter()
+            .min_by(|one, two| one.order(two))
+            .ok_or(NONE)?
+            .clone())
     }),
 ];
 
@@ -73,20 +103,26 @@ fn divisor(call: &Call<'_>) -> Result<(), FunctionError> {
 fn parse_integer(call: &Call<'_>) -> Outcome {
     let Value::String(text) = call.value(0)? else {
         let is = call.value(0)?.type_of().friendly();
-        return Err(FunctionError::at(0, format!("first argument must be a string, not {is}")));
+        return Err(FunctionError::at(
+            0,
+            format!("first argument must be a string, not {is}"),
+        ));
     };
     let base = call.integer(1)?;
     if !(2..=62).contains(&base) {
-        return Err(FunctionError::at(1, "base must be a whole number between 2 and 62 inclusive"));
+        return Err(FunctionError::at(
+            1,
+            "base must be a whole number between 2 and 62 inclusive",
+        ));
     }
     let parsed = if base <= 36 {
         Number::parse_radix(text, base as u32)
     } else {
         parse_large_base(text, base)
     };
-    parsed.map(Value::Number).ok_or_else(|| {
-        FunctionError::at(0, format!("cannot parse {text:?} as a base {base} integer"))
-    })
+    parsed
+        .map(Value::Number)
+        .ok_or_else(|| FunctionError::at(0, format!("cannot parse {text:?} as a base {base} integer")))
 }
 
 /// Beyond base 36, capital letters follow the small ones.

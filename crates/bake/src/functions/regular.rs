@@ -19,7 +19,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let pattern = compiled(call, 0)?;
         let text = call.text(1)?;
         call.make_room(text.len().checked_mul(32 * pattern.captures_len()))?;
-        let all: Vec<Value> = pattern.captures_iter(text).map(|found| captured(&pattern, &found)).collect();
+        let all: Vec<Value> = pattern
+            .captures_iter(text)
+            .map(|found| captured(&pattern, &found))
+            .collect();
         let of = all.first().map_or_else(|| empty(&pattern), Value::type_of);
         Ok(Value::list(of, all))
     }),

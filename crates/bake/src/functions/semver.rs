@@ -8,7 +8,10 @@ use super::{Call, Function, FunctionError, Kind, Outcome, function, parameter};
 
 pub(super) const FUNCTIONS: &[Function] = &[function(
     "semvercmp",
-    &[parameter("version", Kind::String), parameter("constraint", Kind::String)],
+    &[
+        parameter("version", Kind::String),
+        parameter("constraint", Kind::String),
+    ],
     compare,
 )];
 
@@ -37,11 +40,18 @@ impl Version {
     fn parse(text: &str) -> Option<Version> {
         let text = text.trim();
         let text = text.strip_prefix('v').unwrap_or(text);
-        let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
-        let (numbers, pre) = text.split_once('-').map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
+        let (text, build) = text
+            .split_once('+')
+            .map_or((text, None), |(text, build)| (text, Some(build)));
+        let (numbers, pre) = text
+            .split_once('-')
+            .map_or((text, None), |(numbers, pre)| (numbers, Some(pre)));
         let fine = |part: &str| {
             part.split('.').all(|word| {
-                !word.is_empty() && word.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'-')
+                !word.is_empty()
+                    && word
+                        .bytes()
+                        .all(|letter| letter.is_ascii_alphanumeric() || letter == b'-')
             })
         };
         if !build.is_none_or(fine) || !pre.is_none_or(fine) {
@@ -64,7 +74,9 @@ impl Version {
     }
 
     fn order(&self, other: &Version) -> Ordering {
-        self.numbers().cmp(&other.numbers()).then_with(|| pre_release(&self.pre, &other.pre))
+        self.numbers()
+            .cmp(&other.numbers())
+            .then_with(|| pre_release(&self.pre, &other.pre))
     }
 }
 

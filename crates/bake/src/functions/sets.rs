@@ -5,10 +5,14 @@ use crate::value::{Type, Value, convert, unify};
 use super::{Call, Function, FunctionError, Kind, Outcome, function, parameter, variadic};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("sethaselement", &[parameter("set", Kind::Set), parameter("elem", Kind::Any)], |call| {
-        let wanted = call.value(1)?;
-        Ok(Value::Bool(call.items(0)?.iter().any(|item| item.same(wanted))))
-    }),
+    function(
+        "sethaselement",
+        &[parameter("set", Kind::Set), parameter("elem", Kind::Any)],
+        |call| {
+            let wanted = call.value(1)?;
+            Ok(Value::Bool(call.items(0)?.iter().any(|item| item.same(wanted))))
+        },
+    ),
     variadic("setunion", &FIRST, OTHERS, |call| {
         combine(call, |all, set| {
             all.extend(set.iter().cloned());
@@ -17,7 +21,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     variadic("setintersection", &FIRST, OTHERS, |call| {
         combine(call, |all, set| all.retain(|item| set.contains(item)))
     }),
-    function("setsubtract", &PAIR, |call| combine(call, |all, set| all.retain(|item| !set.contains(item)))),
+    function("setsubtract", &PAIR, |call| {
+        combine(call, |all, set| all.retain(|item| !set.contains(item)))
+    }),
     variadic("setsymmetricdifference", &FIRST, OTHERS, |call| {
         combine(call, |all, set| {
             let only_other: Vec<Value> = set.iter().filter(|item| !all.contains(item)).cloned().collect();
@@ -90,5 +96,9 @@ fn product(call: &Call<'_>) -> Outcome {
     }
     let item = Type::Tuple(columns.iter().map(|(of, _)| of.clone()).collect());
     let rows = rows.into_iter().map(Value::tuple).collect();
-    Ok(if ordered { Value::list(item, rows) } else { Value::set(item, rows) })
+    Ok(if ordered {
+        Value::list(item, rows)
+    } else {
+        Value::set(item, rows)
+    })
 }

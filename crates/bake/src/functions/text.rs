@@ -7,9 +7,20 @@ use crate::value::Value;
 use super::{Call, Function, FunctionError, Kind, Outcome, function, parameter, variadic};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("chomp", &STR, |call| Ok(Value::string(call.text(0)?.trim_end_matches(['\n', '\r'])))),
-    function("indent", &[parameter("spaces", Kind::Number), parameter("str", Kind::String)], indent),
-    variadic("join", &[parameter("separator", Kind::String)], parameter("lists", Kind::Strings), join),
+    function("chomp", &STR, |call| {
+        Ok(Value::string(call.text(0)?.trim_end_matches(['\n', '\r'])))
+    }),
+    function(
+        "indent",
+        &[parameter("spaces", Kind::Number), parameter("str", Kind::String)],
+        indent,
+    ),
+    variadic(
+        "join",
+        &[parameter("separator", Kind::String)],
+        parameter("lists", Kind::Strings),
+        join,
+    ),
     function("lower", &STR, |call| Ok(Value::string(&lower(call.text(0)?)))),
     function("upper", &STR, |call| Ok(Value::string(&upper(call.text(0)?)))),
     function("title", &STR, |call| Ok(Value::string(&title(call.text(0)?)))),
@@ -25,7 +36,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("reverse", &STR, |call| {
         Ok(Value::string(&call.text(0)?.graphemes(true).rev().collect::<String>()))
     }),
-    function("split", &[parameter("separator", Kind::String), parameter("str", Kind::String)], split),
+    function(
+        "split",
+        &[parameter("separator", Kind::String), parameter("str", Kind::String)],
+        split,
+    ),
     function("strlen", &STR, |call| {
         Ok(Value::integer(call.text(0)?.graphemes(true).count() as i64))
     }),
@@ -38,18 +53,30 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         substring,
     ),
-    function("trim", &[parameter("str", Kind::String), parameter("cutset", Kind::String)], |call| {
-        let cut: Vec<char> = call.text(1)?.chars().collect();
-        Ok(Value::string(call.text(0)?.trim_matches(cut.as_slice())))
-    }),
-    function("trimprefix", &[parameter("str", Kind::String), parameter("prefix", Kind::String)], |call| {
-        let text = call.text(0)?;
-        Ok(Value::string(text.strip_prefix(call.text(1)?).unwrap_or(text)))
-    }),
-    function("trimsuffix", &[parameter("str", Kind::String), parameter("suffix", Kind::String)], |call| {
-        let text = call.text(0)?;
-        Ok(Value::string(text.strip_suffix(call.text(1)?).unwrap_or(text)))
-    }),
+    function(
+        "trim",
+        &[parameter("str", Kind::String), parameter("cutset", Kind::String)],
+        |call| {
+            let cut: Vec<char> = call.text(1)?.chars().collect();
+            Ok(Value::string(call.text(0)?.trim_matches(cut.as_slice())))
+        },
+    ),
+    function(
+        "trimprefix",
+        &[parameter("str", Kind::String), parameter("prefix", Kind::String)],
+        |call| {
+            let text = call.text(0)?;
+            Ok(Value::string(text.strip_prefix(call.text(1)?).unwrap_or(text)))
+        },
+    ),
+    function(
+        "trimsuffix",
+        &[parameter("str", Kind::String), parameter("suffix", Kind::String)],
+        |call| {
+            let text = call.text(0)?;
+            Ok(Value::string(text.strip_suffix(call.text(1)?).unwrap_or(text)))
+        },
+    ),
     function("trimspace", &STR, |call| Ok(Value::string(call.text(0)?.trim()))),
     function("basename", &[parameter("path", Kind::String)], |call| {
         Ok(Value::string(base_name(call.text(0)?)))
@@ -65,7 +92,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     function("sanitize", &[parameter("name", Kind::String)], |call| {
         let fine = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-        let replaced = call.text(0)?.chars().map(|letter| if fine(letter) { letter } else { '_' });
+        let replaced = call
+            .text(0)?
+            .chars()
+            .map(|letter| if fine(letter) { letter } else { '_' });
         Ok(Value::string(&replaced.collect::<String>()))
     }),
 ];
@@ -135,14 +165,27 @@ fn join(call: &Call<'_>) -> Outcome {
         parts.extend(call.strings(list)?);
     }
     let text: usize = parts.iter().map(|part| part.len()).sum();
-    call.make_room(parts.len().checked_mul(separator.len()).and_then(|more| more.checked_add(text)))?;
+    call.make_room(
+        parts
+            .len()
+            .checked_mul(separator.len())
+            .and_then(|more| more.checked_add(text)),
+    )?;
     Ok(Value::string(&parts.join(separator)))
 }
 
 fn replace(call: &Call<'_>) -> Outcome {
     let (text, old, new) = (call.text(0)?, call.text(1)?, call.text(2)?);
-    let times = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() };
-    call.make_room(times.checked_mul(new.len()).and_then(|more| more.checked_add(text.len())))?;
+    let times = if old.is_empty() {
+        text.chars().count() + 1
+    } else {
+        text.matches(old).count()
+    };
+    call.make_room(
+        times
+            .checked_mul(new.len())
+            .and_then(|more| more.checked_add(text.len())),
+    )?;
     Ok(Value::string(&text.replace(old, new)))
 }
 
@@ -163,11 +206,19 @@ fn substring(call: &Call<'_>) -> Outcome {
     let clusters: Vec<&str> = call.text(0)?.graphemes(true).collect();
     let (offset, length) = (call.integer(1)?, call.integer(2)?);
     let total = clusters.len() as i64;
-    let start = if offset < 0 { offset.saturating_add(total) } else { offset };
+    let start = if offset < 0 {
+        offset.saturating_add(total)
+    } else {
+        offset
+    };
     if start < 0 || start >= total || length == 0 {
         return Ok(Value::string(""));
     }
-    let end = if length < 0 { total } else { start.saturating_add(length).min(total) };
+    let end = if length < 0 {
+        total
+    } else {
+        start.saturating_add(length).min(total)
+    };
     let range = start as usize..end as usize;
     Ok(Value::string(&clusters.get(range).unwrap_or_default().concat()))
 }

@@ -9,36 +9,62 @@ use crate::value::{Entries, Number, Value};
 use super::{Function, FunctionError, Kind, function, parameter};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("formatdate", &[parameter("format", Kind::String), parameter("time", Kind::String)], |call| {
-        let time = Moment::parse(call.text(1)?).map_err(|error| FunctionError::at(1, error))?;
-        format_date(call.text(0)?, &time, false).map_err(|error| FunctionError::at(0, error))
-    }),
-    function("formattimestamp", &[parameter("format", Kind::String), parameter("time", Kind::Any)], |call| {
-        let time = match call.value(1)? {
-            Value::Number(seconds) => Moment::at(seconds).map_err(|error| FunctionError::at(1, error))?,
-            Value::String(text) => Moment::parse(text).map_err(|error| FunctionError::at(1, error))?,
-            _ => return Err(FunctionError::at(1, "a string or a number is required")),
-        };
-        format_date(call.text(0)?, &time, true).map_err(|error| FunctionError::at(0, error))
-    }),
-    function("timeadd", &[parameter("timestamp", Kind::String), parameter("duration", Kind::String)], |call| {
-        let time = Moment::parse(call.text(0)?).map_err(|error| FunctionError::at(0, error))?;
-        let duration = duration(call.text(1)?)
-            .ok_or_else(|| FunctionError::at(1, format!("time: invalid duration {:?}", call.text(1).unwrap_or_default())))?;
-        let moved = time.time.checked_add(duration).map_err(|_| FunctionError::from("the result is out of range"))?;
-        Ok(Value::string(&Moment { time: moved, ..time }.rfc3339()))
-    }),
+    function(
+        "formatdate",
+        &[parameter("format", Kind::String), parameter("time", Kind::String)],
+        |call| {
+            let time = Moment::parse(call.text(1)?).map_err(|error| FunctionError::at(1, error))?;
+            format_date(call.text(0)?, &time, false).map_err(|error| FunctionError::at(0, error))
+        },
+    ),
+    function(
+        "formattimestamp",
+        &[parameter("format", Kind::String), parameter("time", Kind::Any)],
+        |call| {
+            let time = match call.value(1)? {
+                Value::Number(seconds) => Moment::at(seconds).map_err(|error| FunctionError::at(1, error))?,
+                Value::String(text) => Moment::parse(text).map_err(|error| FunctionError::at(1, error))?,
+                _ => return Err(FunctionError::at(1, "a string or a number is required")),
+            };
+            format_date(call.text(0)?, &time, true).map_err(|error| FunctionError::at(0, error))
+        },
+    ),
+    function(
+        "timeadd",
+        &[
+            parameter("timestamp", Kind::String),
+            parameter("duration", Kind::String),
+        ],
+        |call| {
+            let time = Moment::parse(call.text(0)?).map_err(|error| FunctionError::at(0, error))?;
+            let duration = duration(call.text(1)?).ok_or_else(|| {
+                FunctionError::at(
+                    1,
+                    format!("time: invalid duration {:?}", call.text(1).unwrap_or_default()),
+                )
+            })?;
+            let moved = time
+                .time
+                .checked_add(duration)
+                .map_err(|_| FunctionError::from("the result is out of range"))?;
+            Ok(Value::string(&Moment { time: moved, ..time }.rfc3339()))
+        },
+    ),
     function("timestamp", &[], |call| {
         let now = Moment::at(&Number::from(call.host.now)).map_err(FunctionError::from)?;
         Ok(Value::string(&now.rfc3339()))
     }),
-    function("unixtimestampparse", &[parameter("unix_timestamp", Kind::Any)], |call| {
-        let Value::Number(seconds) = call.value(0)? else {
-            return Err(FunctionError::at(0, "a number is required"));
-        };
-        let time = Moment::at(seconds).map_err(|error| FunctionError::at(0, error))?;
-        Ok(Value::object(time.parts()))
-    }),
+    function(
+        "unixtimestampparse",
+        &[parameter("unix_timestamp", Kind::Any)],
+        |call| {
+            let Value::Number(seconds) = call.value(0)? else {
+                return Err(FunctionError::at(0, "a number is required"));
+            };
+            let time = Moment::at(seconds).map_err(|error| FunctionError::at(0, error))?;
+            Ok(Value::object(time.parts()))
+        },
+    ),
 ];
 
 /// A point in time, as it is seen in a zone.
@@ -50,7 +76,9 @@ struct Moment {
 
 impl Moment {
     fn at(seconds: &Number) -> Result<Moment, String> {
-        let whole = seconds.to_i64().ok_or("the timestamp is not a whole number of seconds")?;
+        let whole = seconds
+            .to_i64()
+            .ok_or("the timestamp is not a whole number of seconds")?;
         let time = Timestamp::from_second(whole).map_err(|_| "the timestamp is out of range")?;
         Ok(Moment {
             time,
@@ -73,7 +101,13 @@ impl Moment {
             Offset::UTC
         } else {
             let (hours, minutes) = zone[1..].split_once(':').ok_or_else(wrong)?;
-            let number = |text: &str| if text.len() == 2 { text.parse::<i32>().ok() } else { None };
+            let number = |text: &str| {
+                if text.len() == 2 {
+                    text.parse::<i32>().ok()
+                } else {
+                    None
+                }
+            };
             let (hours, minutes) = (number(hours).ok_or_else(wrong)?, number(minutes).ok_or_else(wrong)?);
             let seconds = hours * 3600 + minutes * 60;
             let seconds = if zone.starts_with('-') { -seconds } else { seconds };
@@ -101,7 +135,11 @@ impl Moment {
             0 => String::new(),
             nanoseconds => format!(".{}", format!("{nanoseconds:09}").trim_end_matches('0')),
         };
-        let zone = if self.offset.is_zero() { "Z".to_owned() } else { self.zone(true) };
+        let zone = if self.offset.is_zero() {
+            "Z".to_owned()
+        } else {
+            self.zone(true)
+        };
         let (date, time) = (clock.date(), clock.time());
         format!(
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{fraction}{zone}",
@@ -141,10 +179,28 @@ impl Moment {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
 fn month_name(date: Date) -> &'static str {
     MONTHS[(date.month().clamp(1, 12) - 1) as usize]

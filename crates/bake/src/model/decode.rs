@@ -116,7 +116,11 @@ pub(crate) fn texts(value: &Value) -> Result<Option<Vec<String>>, String> {
     let Some(items) = list.items() else {
         return Ok(None);
     };
-    let text = |item: &Value| item.as_str().map(str::to_owned).ok_or_else(|| "unsuitable null value".to_owned());
+    let text = |item: &Value| {
+        item.as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| "unsuitable null value".to_owned())
+    };
     items.iter().map(text).collect::<Result<_, _>>().map(Some)
 }
 
@@ -190,7 +194,12 @@ fn ssh(value: &Value) -> Result<Option<Vec<Ssh>>, String> {
             Value::String(text) => all.push(Ssh::parse(text)?),
             Value::Object(entries) | Value::Map(_, entries) => all.push(Ssh {
                 id: entries.get("id").map(text).transpose()?.flatten().unwrap_or_default(),
-                paths: entries.get("paths").map(texts).transpose()?.flatten().unwrap_or_default(),
+                paths: entries
+                    .get("paths")
+                    .map(texts)
+                    .transpose()?
+                    .flatten()
+                    .unwrap_or_default(),
             }),
             other => return Err(mismatch(&other.type_of(), &ssh_type())),
         }
@@ -212,7 +221,11 @@ fn resources(value: &Value) -> Result<Option<Resources>, String> {
         if let Some(written) = text(value)? {
             let numeric = ["cpu-shares", "cpu-period", "cpu-quota"].contains(&&**name);
             resources.set(name, &written).map_err(|error| {
-                if numeric { format!("attribute {name:?}: a number is required") } else { error }
+                if numeric {
+                    format!("attribute {name:?}: a number is required")
+                } else {
+                    error
+                }
             })?;
         }
     }
@@ -256,7 +269,9 @@ pub fn target_value(target: &Target) -> Value {
         None => Value::Null(Type::List(Type::String.into())),
     };
     let map = |map: &BTreeMap<String, String>| {
-        let entries = map.iter().map(|(name, value)| (name.as_str().into(), Value::string(value)));
+        let entries = map
+            .iter()
+            .map(|(name, value)| (name.as_str().into(), Value::string(value)));
         Value::Map(Type::String, std::sync::Arc::new(entries.collect()))
     };
     // What is printed is what is said.
@@ -273,7 +288,12 @@ pub fn target_value(target: &Target) -> Value {
         ("description", Value::string(&target.description)),
         ("inherits", Value::strings(target.inherits.iter().map(String::as_str))),
         ("annotations", list(&target.annotations)),
-        ("attest", maps(through_json(serde_json::to_string(&target.attest.as_deref().unwrap_or_default())))),
+        (
+            "attest",
+            maps(through_json(serde_json::to_string(
+                &target.attest.as_deref().unwrap_or_default(),
+            ))),
+        ),
         ("context", text(&target.context)),
         ("contexts", map(&target.contexts)),
         ("dockerfile", text(&target.dockerfile)),
@@ -281,13 +301,34 @@ pub fn target_value(target: &Target) -> Value {
         ("args", map(&target.args)),
         ("labels", map(&target.labels)),
         ("tags", list(&target.tags)),
-        ("cache-from", maps(through_json(serde_json::to_string(&target.cache_from.as_deref().unwrap_or_default())))),
-        ("cache-to", maps(through_json(serde_json::to_string(&target.cache_to.as_deref().unwrap_or_default())))),
+        (
+            "cache-from",
+            maps(through_json(serde_json::to_string(
+                &target.cache_from.as_deref().unwrap_or_default(),
+            ))),
+        ),
+        (
+            "cache-to",
+            maps(through_json(serde_json::to_string(
+                &target.cache_to.as_deref().unwrap_or_default(),
+            ))),
+        ),
         ("target", text(&target.target)),
-        ("secret", through_json(serde_json::to_string(&target.secrets.as_deref().unwrap_or_default()))),
-        ("ssh", through_json(serde_json::to_string(&target.ssh.as_deref().unwrap_or_default()))),
+        (
+            "secret",
+            through_json(serde_json::to_string(&target.secrets.as_deref().unwrap_or_default())),
+        ),
+        (
+            "ssh",
+            through_json(serde_json::to_string(&target.ssh.as_deref().unwrap_or_default())),
+        ),
         ("platforms", list(&target.platforms)),
-        ("output", maps(through_json(serde_json::to_string(&target.outputs.as_deref().unwrap_or_default())))),
+        (
+            "output",
+            maps(through_json(serde_json::to_string(
+                &target.outputs.as_deref().unwrap_or_default(),
+            ))),
+        ),
         ("pull", flag(target.pull)),
         ("no-cache", flag(target.no_cache)),
         ("network", text(&target.network)),

@@ -137,7 +137,11 @@ pub fn canonical_attest(kind: &str, text: &str) -> String {
 
 /// Entries of a kind, each from its text; empty texts are left out.
 pub fn parse_entries<T>(texts: &[String], parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
-    texts.iter().filter(|text| !text.is_empty()).map(|text| parse(text)).collect()
+    texts
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| parse(text))
+        .collect()
 }
 
 /// Caches; a text without an equals sign is a list of registry references.
@@ -234,7 +238,11 @@ impl Attest {
         for field in fields::split(text)? {
             let (key, value) = field.split_once('=').ok_or_else(|| format!("invalid value {field}"))?;
             let known = key.to_lowercase();
-            let name = if ["type", "disabled"].contains(&known.trim()) { known.trim() } else { key };
+            let name = if ["type", "disabled"].contains(&known.trim()) {
+                known.trim()
+            } else {
+                key
+            };
             fields.insert(name.to_owned(), value.to_owned());
         }
         Attest::from_fields(fields)

@@ -80,7 +80,9 @@ impl Target {
             unique_texts(list);
         }
         if self.network.as_deref() == Some("host") {
-            self.entitlements.get_or_insert_default().push("network.host".to_owned());
+            self.entitlements
+                .get_or_insert_default()
+                .push("network.host".to_owned());
         }
         unique_texts(&mut self.entitlements);
         self.contexts.retain(|_, context| !context.is_empty());

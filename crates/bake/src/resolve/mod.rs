@@ -74,7 +74,11 @@ pub fn resolve(config: &Config, selection: &Selection) -> Result<Resolved, BakeE
     for name in &wanted {
         // The group `default` does not contain itself.
         if name != "default" || !groups.contains_key("default") {
-            groups.entry("default".to_owned()).or_default().targets.push(name.clone());
+            groups
+                .entry("default".to_owned())
+                .or_default()
+                .targets
+                .push(name.clone());
         }
     }
     if let Some(default) = groups.get_mut("default") {
@@ -100,9 +104,7 @@ struct Resolving<'a> {
 
 impl Resolving<'_> {
     fn target(&mut self, name: &str) -> Result<Target, BakeError> {
-        let mut target = self
-            .inherit(name, &mut BTreeMap::new(), 0)?
-            .unwrap_or_default();
+        let mut target = self.inherit(name, &mut BTreeMap::new(), 0)?.unwrap_or_default();
         name.clone_into(&mut target.name);
         target.inherits.clear();
         if target.context.is_none() {
@@ -129,7 +131,9 @@ impl Resolving<'_> {
             return Err(config.unknown_target(name));
         };
         if depth > DEEPEST {
-            return Err(BakeError::Link(format!("targets inherit from each other more than {DEEPEST} levels deep")));
+            return Err(BakeError::Link(format!(
+                "targets inherit from each other more than {DEEPEST} levels deep"
+            )));
         }
         visited.insert(name.to_owned(), None);
         let mut target = Target::default();

@@ -112,12 +112,7 @@ impl Overrides {
     }
 
     /// Applies what is set for a target. What the user sets by hand, the user allows.
-    pub(super) fn apply(
-        &self,
-        name: &str,
-        target: &mut Target,
-        granted: &mut Entitlements,
-    ) -> Result<(), BakeError> {
+    pub(super) fn apply(&self, name: &str, target: &mut Target, granted: &mut Entitlements) -> Result<(), BakeError> {
         let Some(overrides) = self.0.get(name) else {
             return Ok(());
         };
@@ -181,7 +176,11 @@ fn apply_one(target: &mut Target, key: &str, set: &Override, granted: &mut Entit
         "contexts" => _ = target.contexts.insert(name, value),
         "labels" => _ = target.labels.insert(name, value),
         "extra-hosts" => _ = target.extra_hosts.insert(name, value),
-        "resources" => target.resources.get_or_insert_default().set(&name, &value).map_err(failed)?,
+        "resources" => target
+            .resources
+            .get_or_insert_default()
+            .set(&name, &value)
+            .map_err(failed)?,
         "tags" => put(&mut target.tags, set.values.clone(), set.append),
         "platform" | "platforms" => put(&mut target.platforms, set.values.clone(), set.append),
         "no-cache-filter" => put(&mut target.no_cache_filter, set.values.clone(), set.append),
@@ -212,14 +211,26 @@ fn apply_one(target: &mut Target, key: &str, set: &Override, granted: &mut Entit
             }
         }
         "cache-from" => {
-            put(&mut target.cache_from, parse_cache_entries(&set.values).map_err(failed)?, set.append);
+            put(
+                &mut target.cache_from,
+                parse_cache_entries(&set.values).map_err(failed)?,
+                set.append,
+            );
             let caches = target.cache_from.iter().flatten().filter(|cache| cache.kind == "local");
-            granted.read.extend(caches.filter_map(|cache| cache.attributes.get("src").cloned()));
+            granted
+                .read
+                .extend(caches.filter_map(|cache| cache.attributes.get("src").cloned()));
         }
         "cache-to" => {
-            put(&mut target.cache_to, parse_cache_entries(&set.values).map_err(failed)?, set.append);
+            put(
+                &mut target.cache_to,
+                parse_cache_entries(&set.values).map_err(failed)?,
+                set.append,
+            );
             let caches = target.cache_to.iter().flatten().filter(|cache| cache.kind == "local");
-            granted.write.extend(caches.filter_map(|cache| cache.attributes.get("dest").cloned()));
+            granted
+                .write
+                .extend(caches.filter_map(|cache| cache.attributes.get("dest").cloned()));
         }
         "secrets" => {
             let secrets = parse_entries(&set.values, Secret::parse)
@@ -234,14 +245,18 @@ fn apply_one(target: &mut Target, key: &str, set: &Override, granted: &mut Entit
         "ssh" => {
             let ssh = parse_entries(&set.values, Ssh::parse).map_err(failed)?;
             put(&mut target.ssh, ssh, set.append);
-            granted.read.extend(target.ssh.iter().flatten().flat_map(|ssh| ssh.paths.clone()));
+            granted
+                .read
+                .extend(target.ssh.iter().flatten().flat_map(|ssh| ssh.paths.clone()));
         }
         "output" | "outputs" => {
             let outputs = parse_entries(&set.values, Export::parse)
                 .map_err(|error| failed(format!("invalid value for outputs: {error}")))?;
             put(&mut target.outputs, outputs, set.append);
             let outputs = target.outputs.iter().flatten().map(|output| output.destination.clone());
-            granted.write.extend(outputs.filter(|path| !path.is_empty() && path != "-"));
+            granted
+                .write
+                .extend(outputs.filter(|path| !path.is_empty() && path != "-"));
         }
         other => {
             let known = LISTS.into_iter().chain(SINGLE).chain(NAMED);
@@ -256,7 +271,10 @@ fn apply_one(target: &mut Target, key: &str, set: &Override, granted: &mut Entit
 
 fn paths_of(target: &Target) -> Vec<String> {
     let secrets = target.secrets.iter().flatten();
-    secrets.map(|secret| secret.path.clone()).filter(|path| !path.is_empty()).collect()
+    secrets
+        .map(|secret| secret.path.clone())
+        .filter(|path| !path.is_empty())
+        .collect()
 }
 
 /// Another place for a secret that the target declares.

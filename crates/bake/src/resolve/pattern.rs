@@ -30,7 +30,9 @@ pub fn matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
             },
         }
     }
-    Ok(pattern[at.min(pattern.len())..].iter().all(|token| matches!(token, Token::Star)))
+    Ok(pattern[at.min(pattern.len())..]
+        .iter()
+        .all(|token| matches!(token, Token::Star)))
 }
 
 /// A pattern is not well-formed.

@@ -13,7 +13,11 @@ use super::template::plain_string;
 
 /// Parses a file. The first mistake ends it: what follows would be guesses.
 pub fn parse_native(text: &str, file: FileId) -> Result<Body, Box<Diagnostic>> {
-    let text_start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let text_start = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
     let mut cursor = Cursor::new(&text[text_start..], file, text_start as u32);
     let start = cursor.here().start_point();
     body(&mut cursor, None, start)
@@ -122,10 +126,7 @@ fn block(cursor: &mut Cursor<'_>, kind: Arc<str>, kind_span: Span) -> Parsed<Blo
             _ => match cursor.take_identifier() {
                 Some((text, label_span)) => {
                     span = kind_span.to(label_span);
-                    labels.push(Label {
-                        text,
-                        span: label_span,
-                    });
+                    labels.push(Label { text, span: label_span });
                 }
                 None => {
                     let hint = if labels.is_empty() {

@@ -107,7 +107,10 @@ impl<'a> Cursor<'a> {
     /// Runs a part of the parser one level deeper.
     pub(super) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth >= DEEPEST {
-            return self.error("Nesting too deep", format!("Blocks and expressions may nest {DEEPEST} levels deep."));
+            return self.error(
+                "Nesting too deep",
+                format!("Blocks and expressions may nest {DEEPEST} levels deep."),
+            );
         }
         self.depth += 1;
         let parsed = parse(self);

@@ -148,10 +148,7 @@ fn postfix(cursor: &mut Cursor<'_>) -> Parsed<Expr> {
                 }
                 _ => {
                     let Some((name, _)) = cursor.take_identifier() else {
-                        return cursor.error(
-                            "Invalid attribute name",
-                            "An attribute name is required after a dot.",
-                        );
+                        return cursor.error("Invalid attribute name", "An attribute name is required after a dot.");
                     };
                     with_step(expr, Step::Attribute(name, cursor.span_since(start)))?
                 }
@@ -338,7 +335,10 @@ fn term(cursor: &mut Cursor<'_>) -> Parsed<Expr> {
                 Ok(inner)
             })?;
             if !cursor.take(")") {
-                return cursor.error("Unbalanced parentheses", "Expected a closing parenthesis to terminate the expression.");
+                return cursor.error(
+                    "Unbalanced parentheses",
+                    "Expected a closing parenthesis to terminate the expression.",
+                );
             }
             Expr::new(ExprKind::Parentheses(inner.into()), cursor.span_since(start))
         }
@@ -476,7 +476,10 @@ fn tuple(cursor: &mut Cursor<'_>) -> Parsed<Expr> {
         if cursor.take("]") {
             break;
         }
-        return cursor.error("Missing item separator", "Expected a comma to mark the beginning of the next item.");
+        return cursor.error(
+            "Missing item separator",
+            "Expected a comma to mark the beginning of the next item.",
+        );
     }
     Expr::new(ExprKind::Tuple(items), cursor.span_since(start))
 }
@@ -531,9 +534,7 @@ fn object_key(cursor: &mut Cursor<'_>) -> Parsed<Expr> {
             "If this expression is intended to be a reference, wrap it in parentheses. If it's instead intended as a literal name containing periods, wrap it in quotes to create a string literal.",
             key.span,
         ))),
-        ExprKind::Literal(Value::Bool(value)) => {
-            Ok(Expr::literal(Value::String(value.to_string().into()), key.span))
-        }
+        ExprKind::Literal(Value::Bool(value)) => Ok(Expr::literal(Value::String(value.to_string().into()), key.span)),
         ExprKind::Literal(Value::Null(_)) => Ok(Expr::literal(Value::String("null".into()), key.span)),
         _ => Ok(key),
     }
@@ -546,7 +547,10 @@ fn for_expression(cursor: &mut Cursor<'_>, start: usize, object: bool) -> Parsed
     let collection = expression(cursor)?;
     cursor.skip()?;
     if !cursor.take(":") {
-        return cursor.error("Invalid 'for' expression", "For expression requires a colon after the collection expression.");
+        return cursor.error(
+            "Invalid 'for' expression",
+            "For expression requires a colon after the collection expression.",
+        );
     }
     cursor.skip()?;
     let first = expression(cursor)?;
@@ -568,7 +572,10 @@ fn for_expression(cursor: &mut Cursor<'_>, start: usize, object: bool) -> Parsed
     cursor.skip()?;
     let group = cursor.take("...");
     if group && !object {
-        return cursor.error("Invalid 'for' expression", "Grouping ellipsis (\"...\") cannot be used when building a tuple.");
+        return cursor.error(
+            "Invalid 'for' expression",
+            "Grouping ellipsis (\"...\") cannot be used when building a tuple.",
+        );
     }
     cursor.skip()?;
     let condition = if cursor.take_keyword("if") {
@@ -579,7 +586,10 @@ fn for_expression(cursor: &mut Cursor<'_>, start: usize, object: bool) -> Parsed
     };
     cursor.skip()?;
     if !cursor.take(if object { "}" } else { "]" }) {
-        return cursor.error("Invalid 'for' expression", "Extra characters after the end of the 'for' expression.");
+        return cursor.error(
+            "Invalid 'for' expression",
+            "Extra characters after the end of the 'for' expression.",
+        );
     }
     let parts = ForExpr {
         key_name,
@@ -599,7 +609,10 @@ pub(super) fn for_names(cursor: &mut Cursor<'_>) -> Parsed<(Option<Arc<str>>, Ar
         cursor.skip()?;
         match cursor.take_identifier() {
             Some((name, _)) => Ok(name),
-            None => cursor.error("Invalid 'for' expression", "For expression requires variable name after 'for'."),
+            None => cursor.error(
+                "Invalid 'for' expression",
+                "For expression requires variable name after 'for'.",
+            ),
         }
     };
     let first = name(cursor)?;
@@ -607,7 +620,10 @@ pub(super) fn for_names(cursor: &mut Cursor<'_>) -> Parsed<(Option<Arc<str>>, Ar
     let second = if cursor.take(",") { Some(name(cursor)?) } else { None };
     cursor.skip()?;
     if !cursor.take_keyword("in") {
-        return cursor.error("Invalid 'for' expression", "For expression requires the 'in' keyword after its name declarations.");
+        return cursor.error(
+            "Invalid 'for' expression",
+            "For expression requires the 'in' keyword after its name declarations.",
+        );
     }
     Ok(match second {
         Some(second) => (Some(first), second),

@@ -21,13 +21,20 @@ const COMMENT: &str = "//";
 
 /// Parses a file.
 pub fn parse_json(text: &str, file: FileId) -> Result<Body, Box<Diagnostic>> {
-    let text_start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let text_start = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
     let mut cursor = Cursor::new(&text[text_start..], file, text_start as u32);
     cursor.lines_are_space = true;
     let root = value(&mut cursor)?;
     space(&mut cursor);
     if !cursor.is_at_end() {
-        return cursor.error("Extraneous data after value", "Extra characters appear after the JSON value.");
+        return cursor.error(
+            "Extraneous data after value",
+            "Extra characters appear after the JSON value.",
+        );
     }
     let mut bodies = Vec::new();
     match root.kind {
@@ -208,7 +215,10 @@ struct Member {
 }
 
 fn space(cursor: &mut Cursor<'_>) {
-    while cursor.peek().is_some_and(|letter| matches!(letter, ' ' | '\t' | '\n' | '\r')) {
+    while cursor
+        .peek()
+        .is_some_and(|letter| matches!(letter, ' ' | '\t' | '\n' | '\r'))
+    {
         cursor.next();
     }
 }
@@ -227,7 +237,10 @@ fn value(cursor: &mut Cursor<'_>) -> Parsed<Json> {
             _ if cursor.take_keyword("null") => Kind::Null,
             None => return cursor.error("Missing JSON value", "A JSON value is expected, but the file ends."),
             Some(letter) => {
-                return cursor.error("Invalid JSON value", format!("A JSON value cannot start with `{letter}`."));
+                return cursor.error(
+                    "Invalid JSON value",
+                    format!("A JSON value cannot start with `{letter}`."),
+                );
             }
         };
         Ok(Json {
@@ -247,13 +260,19 @@ fn object(cursor: &mut Cursor<'_>) -> Parsed<Kind> {
         }
         let start = cursor.at();
         if cursor.peek() != Some('"') {
-            return cursor.error("Invalid object property name", "A JSON object property name must be a string.");
+            return cursor.error(
+                "Invalid object property name",
+                "A JSON object property name must be a string.",
+            );
         }
         let name = string(cursor)?;
         let name_span = cursor.span_since(start);
         space(cursor);
         if !cursor.take(":") {
-            return cursor.error("Missing property value colon", "A colon must appear between an object property's name and its value.");
+            return cursor.error(
+                "Missing property value colon",
+                "A colon must appear between an object property's name and its value.",
+            );
         }
         let value = value(cursor)?;
         members.push(Member { name, name_span, value });
@@ -262,7 +281,10 @@ fn object(cursor: &mut Cursor<'_>) -> Parsed<Kind> {
             break;
         }
         if !cursor.take(",") {
-            return cursor.error("Missing attribute separator", "A comma must appear between each attribute definition in an object.");
+            return cursor.error(
+                "Missing attribute separator",
+                "A comma must appear between each attribute definition in an object.",
+            );
         }
     }
     Ok(Kind::Object(members))
@@ -282,7 +304,10 @@ fn array(cursor: &mut Cursor<'_>) -> Parsed<Kind> {
             break;
         }
         if !cursor.take(",") {
-            return cursor.error("Missing array element separator", "A comma must appear between each array element.");
+            return cursor.error(
+                "Missing array element separator",
+                "A comma must appear between each array element.",
+            );
         }
     }
     Ok(Kind::Array(items))
@@ -332,4 +357,3 @@ fn string(cursor: &mut Cursor<'_>) -> Parsed<String> {
         ))
     })
 }
-

@@ -25,12 +25,14 @@ pub(super) fn plain_string(cursor: &mut Cursor<'_>) -> Parsed<(String, Span)> {
     let span = cursor.span_since(start);
     match template.kind {
         ExprKind::Literal(Value::String(text)) => Ok((text.to_string(), span)),
-        _ => Err(Box::new(Diagnostic::new(
-            "Invalid string literal",
-            "Template sequences are not allowed in this string.",
-            span,
-        )
-        .hint("write $${ for a dollar sign and a brace"))),
+        _ => Err(Box::new(
+            Diagnostic::new(
+                "Invalid string literal",
+                "Template sequences are not allowed in this string.",
+                span,
+            )
+            .hint("write $${ for a dollar sign and a brace"),
+        )),
     }
 }
 
@@ -49,18 +51,15 @@ pub(super) fn heredoc(cursor: &mut Cursor<'_>) -> Parsed<Expr> {
     cursor.advance(2);
     let flush = cursor.take("-");
     let Some((marker, _)) = cursor.take_identifier() else {
-        return cursor.error("Invalid heredoc", "A name is expected behind <<, which ends the text when it stands alone in a line.");
+        return cursor.error(
+            "Invalid heredoc",
+            "A name is expected behind <<, which ends the text when it stands alone in a line.",
+        );
     };
     if !cursor.take_line_end() {
         return cursor.error("Invalid heredoc", "The text begins in the line behind the marker.");
     }
-    let mut pieces = pieces(
-        cursor,
-        &End::Marker {
-            start,
-            marker: &marker,
-        },
-    )?;
+    let mut pieces = pieces(cursor, &End::Marker { start, marker: &marker })?;
     if flush {
         unindent(&mut pieces);
     }
@@ -77,12 +76,26 @@ enum End<'a> {
 
 /// A template before its directives are nested.
 enum Piece {
-    Literal { text: String, span: Span, line_start: bool },
-    Value { expr: Expr },
-    If { condition: Expr, span: Span },
+    Literal {
+        text: String,
+        span: Span,
+        line_start: bool,
+    },
+    Value {
+        expr: Expr,
+    },
+    If {
+        condition: Expr,
+        span: Span,
+    },
     Else(Span),
     EndIf(Span),
-    For { key_name: Option<Arc<str>>, value_name: Arc<str>, collection: Expr, span: Span },
+    For {
+        key_name: Option<Arc<str>>,
+        value_name: Arc<str>,
+        collection: Expr,
+        span: Span,
+    },
     EndFor(Span),
 }
 
@@ -255,7 +268,10 @@ impl Pieces<'_, '_> {
 
 fn directive(cursor: &mut Cursor<'_>, start: usize) -> Parsed<Piece> {
     let Some((keyword, keyword_span)) = cursor.take_identifier() else {
-        return cursor.error("Invalid template directive", "A template directive keyword (\"if\", \"for\", etc) is expected.");
+        return cursor.error(
+            "Invalid template directive",
+            "A template directive keyword (\"if\", \"for\", etc) is expected.",
+        );
     };
     cursor.skip()?;
     match &*keyword {

@@ -149,7 +149,11 @@ fn object(entries: &Entries, fields: &BTreeMap<Arc<str>, Type>) -> Result<Value,
 fn sequence(items: &[Value], wanted: &Type) -> Result<(Type, Vec<Value>), ConversionError> {
     let wanted = if *wanted == Type::Any {
         let types: Vec<Type> = items.iter().map(Value::type_of).collect();
-        common(&types, &Value::Tuple(Arc::new(Vec::new())), &Type::List(Type::Any.into()))?
+        common(
+            &types,
+            &Value::Tuple(Arc::new(Vec::new())),
+            &Type::List(Type::Any.into()),
+        )?
     } else {
         wanted.clone()
     };
@@ -216,7 +220,11 @@ fn unify_two(one: &Type, two: &Type) -> Option<Type> {
             Some(Type::Map(unify_with(item, fields.values())?.into()))
         }
         (Type::Tuple(one), Type::Tuple(two)) if one.len() == two.len() => {
-            let items: Option<Vec<Type>> = one.iter().zip(two.iter()).map(|(one, two)| unify_two(one, two)).collect();
+            let items: Option<Vec<Type>> = one
+                .iter()
+                .zip(two.iter())
+                .map(|(one, two)| unify_two(one, two))
+                .collect();
             Some(Type::Tuple(items?.into()))
         }
         (Type::Tuple(one), Type::Tuple(two)) => {
@@ -230,9 +238,9 @@ fn unify_two(one: &Type, two: &Type) -> Option<Type> {
                 .collect();
             Some(Type::Object(Arc::new(fields?)))
         }
-        (Type::Object(one), Type::Object(two)) => {
-            Some(Type::Map(unify_with(&Type::Any, one.values().chain(two.values()))?.into()))
-        }
+        (Type::Object(one), Type::Object(two)) => Some(Type::Map(
+            unify_with(&Type::Any, one.values().chain(two.values()))?.into(),
+        )),
         _ => None,
     }
 }

@@ -29,9 +29,7 @@ fn from_raw(raw: &RawValue) -> Result<Value, String> {
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-            Ok(Value::tuple(
-                items.into_iter().map(from_raw).collect::<Result<_, _>>()?,
-            ))
+            Ok(Value::tuple(items.into_iter().map(from_raw).collect::<Result<_, _>>()?))
         }
         Some(b'"') => {
             let text: String = serde_json::from_str(text).map_err(|error| error.to_string())?;

@@ -228,9 +228,7 @@ impl Value {
             Value::Null(_) | Value::Bool(_) | Value::Number(_) => 16,
             Value::String(text) => 16 + text.len(),
             Value::List(_, items) | Value::Set(_, items) | Value::Tuple(items) => 32 * items.len(),
-            Value::Map(_, entries) | Value::Object(entries) => {
-                entries.keys().map(|name| name.len() + 48).sum()
-            }
+            Value::Map(_, entries) | Value::Object(entries) => entries.keys().map(|name| name.len() + 48).sum(),
         }
     }
 }

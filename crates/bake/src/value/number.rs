@@ -76,7 +76,13 @@ impl Number {
         if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
             return None;
         }
-        Number::rounded(negative, BigUint::parse_bytes(digits.as_bytes(), radix)?, 0, false, PRECISION)
+        Number::rounded(
+            negative,
+            BigUint::parse_bytes(digits.as_bytes(), radix)?,
+            0,
+            false,
+            PRECISION,
+        )
     }
 
     /// The number nearest to a floating point one; None if that is infinite or none.
@@ -178,8 +184,7 @@ impl Number {
     /// The sum; None beyond the range.
     pub fn add(&self, other: &Number) -> Option<Number> {
         let exponent = self.exponent.min(other.exponent);
-        let aligned =
-            |number: &Number| number.signed(&number.mantissa << (number.exponent - exponent).unsigned_abs());
+        let aligned = |number: &Number| number.signed(&number.mantissa << (number.exponent - exponent).unsigned_abs());
         let sum = aligned(self) + aligned(other);
         let precision = self.precision.max(other.precision);
         Number::rounded(
@@ -320,8 +325,7 @@ impl PartialOrd for Number {
 impl Ord for Number {
     fn cmp(&self, other: &Number) -> Ordering {
         let exponent = self.exponent.min(other.exponent);
-        let aligned =
-            |number: &Number| number.signed(&number.mantissa << (number.exponent - exponent).unsigned_abs());
+        let aligned = |number: &Number| number.signed(&number.mantissa << (number.exponent - exponent).unsigned_abs());
         aligned(self).cmp(&aligned(other))
     }
 }
@@ -390,7 +394,17 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_as_they_were_written() {
-        for text in ["0", "1", "-1", "0.1", "1.5", "123456789012345678901234567890", "0.30000000000000004", "-2.25", "100"] {
+        for text in [
+            "0",
+            "1",
+            "-1",
+            "0.1",
+            "1.5",
+            "123456789012345678901234567890",
+            "0.30000000000000004",
+            "-2.25",
+            "100",
+        ] {
             assert_eq!(number(text).to_string(), text);
         }
         assert_eq!(number("1e3").to_string(), "1000");
@@ -408,7 +422,10 @@ mod tests {
         assert_eq!(number("-7").modulo(&number("3")).expect("fits").to_string(), "-1");
         assert_eq!(number("1").divide(&number("0")), None);
         let third = number("1").divide(&number("3")).expect("fits").to_string();
-        assert!(third.starts_with("0.33333333333333333333") && third.len() > 150, "{third}");
+        assert!(
+            third.starts_with("0.33333333333333333333") && third.len() > 150,
+            "{third}"
+        );
     }
 
     #[test]

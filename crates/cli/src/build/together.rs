@@ -17,8 +17,8 @@ use kiln_solver::SolveError;
 
 use super::frontend::Planned;
 use super::request::CacheImport;
-use super::{BuildError, BuildRequest, BuildResult, Machine, Output, Solving, Unsolved, caches, finish, layers, plan};
 use super::solve_graph;
+use super::{BuildError, BuildRequest, BuildResult, Machine, Output, Solving, Unsolved, caches, finish, layers, plan};
 
 /// One of several targets.
 #[derive(Debug)]
@@ -206,11 +206,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     /// Plans a target after those that it uses; for other platforms than its own if some are given.
-    fn plan(
-        &mut self,
-        target: usize,
-        platforms: Option<Vec<Platform>>,
-    ) -> BoxFuture<'_, Result<Arc<Planned>, Failed>> {
+    fn plan(&mut self, target: usize, platforms: Option<Vec<Platform>>) -> BoxFuture<'_, Result<Arc<Planned>, Failed>> {
         Box::pin(async move {
             let key = (target, platforms.clone());
             if let Some(known) = self.known.get(&key) {
@@ -235,7 +231,12 @@ impl Planner<'_> {
             let planned = plan(&request, self.machine)
                 .await
                 .map_err(|error| Failed { error, target })?;
-            let planned = Arc::new(with_own_names(planned, &named.name, self.requests.len() > 1, directories));
+            let planned = Arc::new(with_own_names(
+                planned,
+                &named.name,
+                self.requests.len() > 1,
+                directories,
+            ));
             self.known.insert(key, planned.clone());
             Ok(planned)
         })
@@ -259,12 +260,7 @@ fn as_context(planned: &Planned) -> NamedContext {
 }
 
 /// Contexts are named by their directories, which are the same in every target, and stages by the target too.
-fn with_own_names(
-    planned: Planned,
-    target: &str,
-    several: bool,
-    mut directories: HashMap<String, PathBuf>,
-) -> Planned {
+fn with_own_names(planned: Planned, target: &str, several: bool, mut directories: HashMap<String, PathBuf>) -> Planned {
     let Planned { mut request, lowered } = planned;
     let mut names: HashMap<String, String> = HashMap::new();
     for (name, directory) in &request.directories {

@@ -34,7 +34,9 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
         return Ok(0);
     }
     if resolved.targets.is_empty() {
-        return Err(CommandError::user("there is nothing to build").hint("`kiln bake --list=targets` shows the targets"));
+        return Err(
+            CommandError::user("there is nothing to build").hint("`kiln bake --list=targets` shows the targets")
+        );
     }
     bake::check_entitlements(args, &resolved, environment)?;
     let requests = bake::requests(args, &resolved, environment)?;
@@ -53,7 +55,9 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
         });
         let (plan, identities) = planned?;
         let plan = plan.map_err(|failed| explained(failed, &requests, identities))?;
-        plan_lines(&plan, &requests.targets).iter().for_each(|line| output::line(line));
+        plan_lines(&plan, &requests.targets)
+            .iter()
+            .for_each(|line| output::line(line));
         return Ok(0);
     }
     let (built, identities) = on_this_machine(surroundings, async |machine| {
@@ -67,14 +71,19 @@ fn explained(failed: Failed, requests: &Requests, identities: kiln_sandbox::Iden
     let target = &requests.targets[failed.target];
     let mut command = explain(failed.error, identities);
     if requests.targets.len() > 1 {
-        command.messages.insert(0, format!("failed to build target `{}`", target.name));
+        command
+            .messages
+            .insert(0, format!("failed to build target `{}`", target.name));
     }
     command
 }
 
 fn warn(definition: &Definition) {
     for warning in &definition.warnings {
-        let place = warning.span.map(|span| definition.sources.describe(span)).unwrap_or_default();
+        let place = warning
+            .span
+            .map(|span| definition.sources.describe(span))
+            .unwrap_or_default();
         output::talk(&format!("warning: {place}: {}", warning.detail));
         for hint in &warning.hints {
             output::talk(&format!("hint: {hint}"));
@@ -90,8 +99,13 @@ fn answer(requests: &Requests, surroundings: Surroundings<'_>) -> Result<i32, Co
             Some(args) => calls.push((position, call::call(args)?)),
             None if target.linked_only => {}
             None => {
-                let error = CommandError::user(format!("target `{}` is to be built, others only to be looked at", target.name));
-                return Err(error.hint("choose what to do with all of them with --call, or name the targets of one kind"));
+                let error = CommandError::user(format!(
+                    "target `{}` is to be built, others only to be looked at",
+                    target.name
+                ));
+                return Err(
+                    error.hint("choose what to do with all of them with --call, or name the targets of one kind")
+                );
             }
         }
     }
@@ -133,7 +147,10 @@ fn report(args: &BakeArgs, requests: &Requests, built: &[(String, BuildResult)])
             }
         )
     };
-    let data = requests.targets.iter().any(|target| target.request.outputs.iter().any(writes_data));
+    let data = requests
+        .targets
+        .iter()
+        .any(|target| target.request.outputs.iter().any(writes_data));
     if data {
         return Ok(());
     }
@@ -152,10 +169,16 @@ fn plan_lines(plan: &Plan, requests: &[NamedRequest]) -> Vec<String> {
     for target in &plan.targets {
         let named = &requests[target.target];
         let steps = plan.steps_of(target);
-        let own = plan.graph.vertices().iter().filter(|vertex| steps.contains(&vertex.id) && is_step(&vertex.op));
+        let own = plan
+            .graph
+            .vertices()
+            .iter()
+            .filter(|vertex| steps.contains(&vertex.id) && is_step(&vertex.op));
         let platforms: Vec<String> = plan.platforms_of(target).iter().map(Platform::to_string).collect();
         let tags: Vec<String> = named.request.tags.iter().map(ToString::to_string).collect();
-        let count = own.map(|vertex| users.entry(vertex.id.clone()).or_default().push(&named.name)).count();
+        let count = own
+            .map(|vertex| users.entry(vertex.id.clone()).or_default().push(&named.name))
+            .count();
         lines.push(format!("{}: {count} steps for {}", named.name, platforms.join(", ")));
         if !tags.is_empty() {
             lines.push(format!("  as {}", tags.join(", ")));
@@ -170,7 +193,11 @@ fn plan_lines(plan: &Plan, requests: &[NamedRequest]) -> Vec<String> {
         shared += usize::from(users.len() > 1);
         let platforms: BTreeSet<&Platform> = vertex.meta.platform.iter().collect();
         let platforms: Vec<String> = platforms.into_iter().map(Platform::to_string).collect();
-        lines.push(format!("  {} ({}) {}", vertex.meta.name, users.join(", "), platforms.join(", ")).trim_end().to_owned());
+        lines.push(
+            format!("  {} ({}) {}", vertex.meta.name, users.join(", "), platforms.join(", "))
+                .trim_end()
+                .to_owned(),
+        );
     }
     lines.push(format!("{all} steps, {shared} of them for several targets"));
     lines
@@ -199,7 +226,10 @@ fn show_list(written: &str, definition: &Definition) -> Result<(), CommandError>
     }
     let (head, rows) = match kind.as_deref() {
         Some("targets") => (vec!["TARGET", "DESCRIPTION"], target_rows(definition)),
-        Some("variables") => (vec!["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"], variable_rows(definition)),
+        Some("variables") => (
+            vec!["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"],
+            variable_rows(definition),
+        ),
         _ => return Err(invalid()),
     };
     if as_json {
@@ -281,7 +311,11 @@ fn table(rows: &[Vec<String>]) -> Vec<String> {
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()

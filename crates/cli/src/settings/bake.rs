@@ -30,7 +30,9 @@ const MOST_DRAWN: usize = 5;
 /// Reads the files.
 pub fn definition(args: &BakeArgs, environment: &Environment) -> Result<Definition, CommandError> {
     if let Some(remote) = args.targets.first().filter(|target| is_remote(target)) {
-        let error = CommandError::user(format!("the definition `{remote}` is in a git repository or at a URL, which is not supported yet"));
+        let error = CommandError::user(format!(
+            "the definition `{remote}` is in a git repository or at a URL, which is not supported yet"
+        ));
         return Err(error.hint("clone it, and run `kiln bake` in the directory"));
     }
     let files = files(args, environment)?;
@@ -64,7 +66,10 @@ fn host(environment: &Environment) -> Host {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Host {
         now: now.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
-        home: environment.home.as_ref().map(|home| home.to_string_lossy().into_owned()),
+        home: environment
+            .home
+            .as_ref()
+            .map(|home| home.to_string_lossy().into_owned()),
         random: |bytes| {
             // The kernel gives as many as are asked for here; what it would not give stays zero.
             _ = rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty());
@@ -75,11 +80,22 @@ fn host(environment: &Environment) -> Host {
 fn files(args: &BakeArgs, environment: &Environment) -> Result<Vec<File>, CommandError> {
     let mut names = args.file.clone();
     if let (true, Some(list)) = (names.is_empty(), environment.variables.get("BUILDX_BAKE_FILE")) {
-        let separator = environment.variables.get("BUILDX_BAKE_PATH_SEPARATOR").map_or(":", String::as_str);
-        names = list.split(separator).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let separator = environment
+            .variables
+            .get("BUILDX_BAKE_PATH_SEPARATOR")
+            .map_or(":", String::as_str);
+        names = list
+            .split(separator)
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
     }
     if names.is_empty() {
-        names = DEFAULT_FILES.iter().filter(|name| Path::new(name).exists()).map(|name| (*name).to_owned()).collect();
+        names = DEFAULT_FILES
+            .iter()
+            .filter(|name| Path::new(name).exists())
+            .map(|name| (*name).to_owned())
+            .collect();
         if names.is_empty() {
             return Err(CommandError::user("couldn't find a bake definition")
                 .hint("name a file with `-f FILE`, or write a docker-bake.hcl"));
@@ -91,7 +107,9 @@ fn files(args: &BakeArgs, environment: &Environment) -> Result<Vec<File>, Comman
 fn read_file(name: &str) -> Result<File, CommandError> {
     let failed = |error: std::io::Error| {
         let mut command = CommandError::from_error(ErrorKind::User, &error);
-        command.messages.insert(0, format!("failed to read the definition `{name}`"));
+        command
+            .messages
+            .insert(0, format!("failed to read the definition `{name}`"));
         command.hint("name it with `-f FILE`, or `-f -` for standard input")
     };
     let mut bytes = Vec::new();
@@ -109,11 +127,7 @@ fn read_file(name: &str) -> Result<File, CommandError> {
 }
 
 /// Chooses and completes targets.
-pub fn resolved(
-    args: &BakeArgs,
-    definition: &Definition,
-    environment: &Environment,
-) -> Result<Resolved, CommandError> {
+pub fn resolved(args: &BakeArgs, definition: &Definition, environment: &Environment) -> Result<Resolved, CommandError> {
     if args.builder.as_deref().is_some_and(|builder| builder != "default") {
         return Err(CommandError::user("--builder is not supported yet").hint("no builder is needed: leave it out"));
     }
@@ -127,9 +141,17 @@ pub fn resolved(
     overrides.extend(args.no_cache.map(|on| format!("*.no-cache={on}")));
     overrides.extend(args.pull.map(|on| format!("*.pull={on}")));
     for (kind, value) in [("sbom", &args.sbom), ("provenance", &args.provenance)] {
-        overrides.extend(value.iter().map(|value| format!("*.attest={}", canonical_attest(kind, value))));
+        overrides.extend(
+            value
+                .iter()
+                .map(|value| format!("*.attest={}", canonical_attest(kind, value))),
+        );
     }
-    let call = if args.check { Some("check") } else { args.call.as_deref() };
+    let call = if args.check {
+        Some("check")
+    } else {
+        args.call.as_deref()
+    };
     overrides.extend(call.map(|call| format!("*.call={call}")));
     let targets = if args.targets.is_empty() {
         vec!["default".to_owned()]
@@ -146,7 +168,11 @@ pub fn resolved(
 
 /// Paths as they are printed and built from.
 pub fn with_clean_paths(mut resolved: Resolved) -> Resolved {
-    for context in resolved.targets.values_mut().filter_map(|target| target.context.as_mut()) {
+    for context in resolved
+        .targets
+        .values_mut()
+        .filter_map(|target| target.context.as_mut())
+    {
         *context = local(context).map_or_else(|| context.clone(), clean_path);
     }
     resolved
@@ -168,7 +194,11 @@ pub fn explain(error: &BakeError) -> CommandError {
     command.hints.dedup();
     match error {
         BakeError::Diagnosed(diagnosed) => {
-            let own = diagnosed.diagnostics.all().iter().filter(|diagnostic| !diagnostic.consequence);
+            let own = diagnosed
+                .diagnostics
+                .all()
+                .iter()
+                .filter(|diagnostic| !diagnostic.consequence);
             let drawings: Vec<String> = own
                 .take(MOST_DRAWN)
                 .filter_map(|diagnostic| drawn(diagnostic, &diagnosed.sources))
@@ -190,7 +220,10 @@ pub fn explain(error: &BakeError) -> CommandError {
 pub fn drawn(diagnostic: &Diagnostic, sources: &Sources) -> Option<String> {
     let span = diagnostic.span?;
     let source = sources.file(span.file)?;
-    let (start, end) = (sources.position(span.file, span.start), sources.position(span.file, span.end));
+    let (start, end) = (
+        sources.position(span.file, span.start),
+        sources.position(span.file, span.end),
+    );
     let file = Path::new(&source.name);
     let label = &diagnostic.detail;
     Some(if start.line == end.line {

@@ -454,7 +454,9 @@ impl Lowerer<'_> {
             return Err(error.hint(format!("it is built for {}", platforms.join(", "))));
         };
         let targets: BTreeSet<Platform> = self.request.platforms.iter().cloned().collect();
-        let here = self.graph.absorb(&built.graph, |_, meta| meta.targets.retain(|target| targets.contains(target)));
+        let here = self.graph.absorb(&built.graph, |_, meta| {
+            meta.targets.retain(|target| targets.contains(target))
+        });
         let vertex = here.get(&image.vertex).unwrap_or(&image.vertex).clone();
         Ok((vertex, image.config.clone(), true, image.platform.clone()))
     }

@@ -126,7 +126,11 @@ impl Case {
         };
         let mut resolved = resolve(&definition.config, &selection)?;
         if as_the_program {
-            for context in resolved.targets.values_mut().filter_map(|target| target.context.as_mut()) {
+            for context in resolved
+                .targets
+                .values_mut()
+                .filter_map(|target| target.context.as_mut())
+            {
                 let path = context.strip_prefix("cwd://").unwrap_or(context);
                 if !kiln_bake::config::is_remote(path) {
                     *context = clean_path(path);
@@ -207,7 +211,10 @@ pub(super) fn realworld(dir: &Path, result: &mut CorpusResult) {
     for (name, path) in super::dockerfile_syntax::entries(&dir.join("bake")) {
         let expected = dir.join("bake-expected").join(format!("{name}.json"));
         let outcome = catch_unwind(AssertUnwindSafe(|| read_as_the_peer(&path, &expected)));
-        result.record(name, outcome.unwrap_or_else(|_| Err("the code under test panics".to_owned())));
+        result.record(
+            name,
+            outcome.unwrap_or_else(|_| Err("the code under test panics".to_owned())),
+        );
     }
 }
 
@@ -227,7 +234,9 @@ fn read_as_the_peer(definition: &Path, expected: &Path) -> Result<(), String> {
         same_names(&expected["targets"], &read)?;
         same_variables(&expected["variables"], &read)?;
         let targets = expected["targets"].as_array().into_iter().flatten();
-        all = targets.filter_map(|target| target["name"].as_str().map(str::to_owned)).collect();
+        all = targets
+            .filter_map(|target| target["name"].as_str().map(str::to_owned))
+            .collect();
     }
     for (key, targets) in [("default", vec!["default".to_owned()]), ("all", all)] {
         let error = expected[format!("{key}_error")].as_str();
@@ -292,7 +301,11 @@ fn same_variables(expected: &Value, read: &Definition) -> Result<(), String> {
         .variables
         .iter()
         .map(|variable| {
-            (variable.name.as_str(), variable.value.as_deref(), variable.description.as_str())
+            (
+                variable.name.as_str(),
+                variable.value.as_deref(),
+                variable.description.as_str(),
+            )
         })
         .collect();
     wanted.sort_unstable();

@@ -82,7 +82,9 @@ pub fn check(args: &BakeArgs, resolved: &Resolved, environment: &Environment) ->
     }
     let explained = missing.explained();
     let mut error = CommandError::user("the definition asks for more than it may do unasked");
-    error.messages.extend(explained.iter().map(|(what, _)| format!("it asks for {what}")));
+    error
+        .messages
+        .extend(explained.iter().map(|(what, _)| format!("it asks for {what}")));
     let flags: Vec<&str> = explained.iter().map(|(_, flag)| flag.as_str()).collect();
     Err(error.hint(format!("if you trust it, add {}", flags.join(" "))))
 }

@@ -75,7 +75,10 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
 
 fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
     let line = ["kiln".to_owned(), "build".to_owned()];
-    let line = line.into_iter().chain(words.iter().cloned()).chain(["--".to_owned(), context.to_owned()]);
+    let line = line
+        .into_iter()
+        .chain(words.iter().cloned())
+        .chain(["--".to_owned(), context.to_owned()]);
     match Arguments::try_parse_from(line) {
         Ok(Arguments {
             command: Command::Build(args),
@@ -93,7 +96,10 @@ fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
 fn refuse_later(target: &Target) -> Result<(), CommandError> {
     let refused = [
         ("resources", target.resources.is_some()),
-        ("policy", target.policy.as_ref().is_some_and(|policy| !policy.is_empty())),
+        (
+            "policy",
+            target.policy.as_ref().is_some_and(|policy| !policy.is_empty()),
+        ),
     ];
     match refused.iter().find(|(_, given)| *given) {
         Some((attribute, _)) => {
@@ -115,7 +121,11 @@ fn links(target: &Target) -> BTreeMap<String, String> {
 fn words(target: &Target) -> Vec<String> {
     let mut words = Vec::new();
     let mut add = |flag: &str, value: &str| words.push(format!("--{flag}={value}"));
-    for (flag, pairs) in [("build-arg", &target.args), ("label", &target.labels), ("add-host", &target.extra_hosts)] {
+    for (flag, pairs) in [
+        ("build-arg", &target.args),
+        ("label", &target.labels),
+        ("add-host", &target.extra_hosts),
+    ] {
         for (name, value) in pairs {
             add(flag, &format!("{name}={value}"));
         }
@@ -149,7 +159,10 @@ fn words(target: &Target) -> Vec<String> {
     }
     for (name, context) in &target.contexts {
         if !context.starts_with("target:") {
-            add("build-context", &format!("{name}={}", local(context).unwrap_or(context)));
+            add(
+                "build-context",
+                &format!("{name}={}", local(context).unwrap_or(context)),
+            );
         }
     }
     for cache in target.cache_from.iter().flatten() {
@@ -207,22 +220,38 @@ fn attributes(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &st
 }
 
 fn cache_text(cache: &CacheEntry) -> String {
-    fields([("type", cache.kind.as_str())].into_iter().chain(attributes(&cache.attributes)))
+    fields(
+        [("type", cache.kind.as_str())]
+            .into_iter()
+            .chain(attributes(&cache.attributes)),
+    )
 }
 
 fn attest_text(attest: &Attest) -> String {
-    fields([("type", attest.kind.as_str())].into_iter().chain(attributes(&attest.attributes)))
+    fields(
+        [("type", attest.kind.as_str())]
+            .into_iter()
+            .chain(attributes(&attest.attributes)),
+    )
 }
 
 fn output_text(output: &Export) -> String {
     let destination = (!output.destination.is_empty()).then_some(("dest", output.destination.as_str()));
     let kind = [("type", output.kind.as_str())];
-    fields(kind.into_iter().chain(destination).chain(attributes(&output.attributes)))
+    fields(
+        kind.into_iter()
+            .chain(destination)
+            .chain(attributes(&output.attributes)),
+    )
 }
 
 fn secret_text(secret: &Secret) -> String {
     let all = [("id", &secret.id), ("src", &secret.path), ("env", &secret.env)];
-    fields(all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key, value.as_str())))
+    fields(
+        all.into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| (key, value.as_str())),
+    )
 }
 
 fn ssh_text(ssh: &Ssh) -> String {
@@ -233,14 +262,12 @@ fn ssh_text(ssh: &Ssh) -> String {
     }
 }
 
-fn written_inline(
-    directory: &mut Option<tempfile::TempDir>,
-    name: &str,
-    text: &str,
-) -> Result<PathBuf, CommandError> {
+fn written_inline(directory: &mut Option<tempfile::TempDir>, name: &str, text: &str) -> Result<PathBuf, CommandError> {
     let failed = |error: std::io::Error| {
         let mut command = CommandError::from_error(ErrorKind::Environment, &error);
-        command.messages.insert(0, format!("failed to write the Dockerfile of target `{name}`"));
+        command
+            .messages
+            .insert(0, format!("failed to write the Dockerfile of target `{name}`"));
         command
     };
     let directory = match directory {
@@ -258,14 +285,20 @@ fn common(args: &BakeArgs, resolved: &Resolved) -> Result<BuildArgs, CommandErro
     let mut secrets: BTreeMap<String, (String, &str)> = BTreeMap::new();
     for (name, target) in &resolved.targets {
         let given = target.secrets.iter().flatten();
-        let given = given.map(|secret| (format!("secret {}", secret.id), format!("--secret={}", secret_text(secret))));
+        let given = given.map(|secret| {
+            (
+                format!("secret {}", secret.id),
+                format!("--secret={}", secret_text(secret)),
+            )
+        });
         let agents = target.ssh.iter().flatten();
         let agents = agents.map(|ssh| (format!("SSH agent {}", ssh.id), format!("--ssh={}", ssh_text(ssh))));
         for (id, word) in given.chain(agents) {
             match secrets.get(&id) {
                 Some((known, _)) if *known == word => {}
                 Some((_, other)) => {
-                    let error = CommandError::user(format!("the {id} is another one in target `{name}` than in `{other}`"));
+                    let error =
+                        CommandError::user(format!("the {id} is another one in target `{name}` than in `{other}`"));
                     return Err(error.hint("give them different ids, or build the targets one after the other"));
                 }
                 None => {
@@ -279,7 +312,11 @@ fn common(args: &BakeArgs, resolved: &Resolved) -> Result<BuildArgs, CommandErro
         let name = clap::ValueEnum::to_possible_value(&progress);
         words.extend(name.map(|name| format!("--progress={}", name.get_name())));
     }
-    words.extend(args.emulator_dir.iter().map(|directory| format!("--emulator-dir={}", directory.display())));
+    words.extend(
+        args.emulator_dir
+            .iter()
+            .map(|directory| format!("--emulator-dir={}", directory.display())),
+    );
     words.extend(args.max_parallelism.map(|count| format!("--max-parallelism={count}")));
     words.extend(args.timeout_step.iter().map(|time| format!("--timeout-step={time}")));
     parsed(&words, ".")

@@ -24,12 +24,19 @@ pub(super) fn drive(table: &Table, row: &Row) -> Option<Verdict> {
         "TestNestedGroupsWithSameTarget" => nested_groups(row),
         "TestReadLocalFilesDefault" => {
             let there = strings(&row.value["filenames"]);
-            let read = DEFAULT_FILES.iter().filter(|name| there.iter().any(|there| there == *name));
-            equal(strings(&row.value["expected"]), read.map(|name| (*name).to_owned()).collect())
+            let read = DEFAULT_FILES
+                .iter()
+                .filter(|name| there.iter().any(|there| there == *name));
+            equal(
+                strings(&row.value["expected"]),
+                read.map(|name| (*name).to_owned()).collect(),
+            )
         }
         "TestMatchNames" => matching_names(row),
         "TestRemoteURLWithSubdir" | "TestShouldAttachGitAuthSecrets" => {
-            return Some(Verdict::Skipped("definitions are not read from git repositories yet".to_owned()));
+            return Some(Verdict::Skipped(
+                "definitions are not read from git repositories yet".to_owned(),
+            ));
         }
         "TestServiceName" => {
             let compose = format!("services:\n  {}:\n    build:\n      context: .\n", row.text("svc"));
@@ -102,7 +109,14 @@ fn nested_groups(row: &Row) -> Result<(), String> {
     let printed = Case::of("docker-bake.hcl", GROUPS, &names)
         .print(false)
         .map_err(|error| error.to_string())?;
-    let keys = |value: &Value| -> Vec<String> { value.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect() };
+    let keys = |value: &Value| -> Vec<String> {
+        value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
+            .collect()
+    };
     let mut groups = strings(&row.value["groups"]);
     groups.sort();
     equal(groups, keys(&printed["group"]))?;
@@ -188,7 +202,10 @@ fn dedupe(row: &Row) -> Result<(), String> {
 fn same_paths(row: &Row) -> Result<(), String> {
     let list = |key: &str| strings(&row.value[key]);
     let (one, two, both) = group_same_paths(&list("in1"), &list("in2"));
-    equal((list("expected1"), list("expected2"), list("expectedC")), (one, two, both))
+    equal(
+        (list("expected1"), list("expected2"), list("expectedC")),
+        (one, two, both),
+    )
 }
 
 /// A directory as the peer's test has it: two empty ones, and a link that leads out of the first.
@@ -230,7 +247,8 @@ impl World {
         make("001/subdir")?;
         make("002")?;
         make("cwd/bake")?;
-        std::os::unix::fs::symlink("../..", directory.path().join("001/escape_link")).map_err(|error| error.to_string())?;
+        std::os::unix::fs::symlink("../..", directory.path().join("001/escape_link"))
+            .map_err(|error| error.to_string())?;
         let working = fs::canonicalize(directory.path().join("cwd/bake")).map_err(|error| error.to_string())?;
         Ok(World {
             working: working.to_string_lossy().into_owned(),
@@ -280,7 +298,9 @@ fn entitlements(row: &Row) -> Result<(), String> {
     };
     // A context that is a state of the build is not on this machine.
     if options["Inputs"]["ContextState"].is_null() {
-        needs.read.push(world.here(options["Inputs"]["ContextPath"].as_str().unwrap_or_default()));
+        needs
+            .read
+            .push(world.here(options["Inputs"]["ContextPath"].as_str().unwrap_or_default()));
     }
     for secret in list(&options["SecretSpecs"]) {
         let path = secret["FilePath"].as_str().filter(|path| !path.is_empty());

@@ -1,0 +1,397 @@
+//! `kiln bake`: definitions resolved, and built in one graph.
+
+use std::fs;
+
+use kiln_testkit::{DockerRegistry, Fixture, TestResult};
+
+const TOKEN: &str = "cat /proc/sys/kernel/random/uuid";
+
+/// Two stages that all of four targets share: one for each platform, one for all.
+fn shared_stages() -> String {
+    let own = |name: &str| format!("FROM base AS {name}\nCOPY --from=tools /tool /tool\nRUN echo {name} > /name\n");
+    format!(
+        "FROM busybox AS base\nRUN {TOKEN} > /base\n\
+         FROM --platform=$BUILDPLATFORM busybox AS tools\nRUN {TOKEN} > /tool\n{}{}{}{}",
+        own("api"),
+        own("web"),
+        own("jobs"),
+        own("cli")
+    )
+}
+
+const FOUR: &str = r#"
+variable "REGISTRY" {}
+group "default" { targets = ["app"] }
+target "app" {
+  name = "app-${part}"
+  matrix = { part = ["api", "web", "jobs", "cli"] }
+  context = "."
+  target = part
+  platforms = ["linux/amd64", "linux/arm64"]
+  tags = ["${REGISTRY}/team/${part}:1.0"]
+}
+"#;
+
+#[test]
+fn four_targets_share_what_they_have_in_common() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    let registry = DockerRegistry::start()?;
+    let address = registry.address();
+    fixture.write("Dockerfile", shared_stages().as_bytes())?;
+    fixture.write("docker-bake.hcl", FOUR.as_bytes())?;
+    let metadata = fixture.directory().join("built.json");
+    let built = fixture
+        .kiln(["bake", "--push", "--metadata-file"])
+        .args([&metadata])
+        .env("REGISTRY", &address)
+        .run()?;
+    built.assert_success();
+    let mut tools = Vec::new();
+    let mut bases = std::collections::BTreeMap::<&str, Vec<String>>::new();
+    for part in ["api", "web", "jobs", "cli"] {
+        let image = format!("{address}/team/{part}:1.0");
+        let index = fixture.raw_manifest(&image)?;
+        assert_eq!(
+            index["manifests"].as_array().map(Vec::len),
+            Some(2),
+            "{part} has both platforms"
+        );
+        for platform in ["linux/amd64", "linux/arm64"] {
+            let read = |path: &str| fixture.file_in_image(&image, platform, path);
+            assert_eq!(
+                read("name")?.as_deref(),
+                Some(format!("{part}\n").as_str()),
+                "{part} {platform}"
+            );
+            tools.extend(read("tool")?);
+            bases.entry(platform).or_default().extend(read("base")?);
+        }
+    }
+    tools.dedup();
+    assert_eq!(
+        tools.len(),
+        1,
+        "the stage on the build platform ran once for all: {tools:?}"
+    );
+    for (platform, mut found) in bases {
+        assert_eq!(found.len(), 4);
+        found.dedup();
+        assert_eq!(found.len(), 1, "the shared stage ran once for {platform}: {found:?}");
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&fs::read(metadata)?)?;
+    for part in ["api", "web", "jobs", "cli"] {
+        let digest = metadata[format!("app-{part}")]["containerimage.digest"].as_str();
+        let said = format!("app-{part} {}\n", digest.unwrap_or_default());
+        assert!(
+            built.stdout_text().contains(&said),
+            "{said} is in {}",
+            built.stdout_text()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_target_is_the_base_of_another() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    let base = format!("FROM busybox\nENV GREETING=hello\nRUN {TOKEN} > /token\n");
+    fixture.context("base", &[("Dockerfile", &base)])?;
+    let user = "FROM base\nRUN echo $GREETING > /greeting\nCOPY --from=base /token /copy\nCOPY file /\n";
+    fixture.context("one", &[("Dockerfile", user), ("file", "1")])?;
+    fixture.context("two", &[("Dockerfile", user), ("file", "2")])?;
+    let definition = r#"
+target "base" { context = "base" }
+target "one" {
+  context = "one"
+  contexts = { base = "target:base" }
+  platforms = ["linux/amd64", "linux/arm64"]
+  output = ["out/one"]
+}
+target "two" {
+  context = "two"
+  contexts = { base = "target:base" }
+  platforms = ["linux/amd64"]
+  output = ["out/two"]
+}
+"#;
+    fixture.write("docker-bake.hcl", definition.as_bytes())?;
+    fixture.kiln(["bake", "one", "two"]).run()?.assert_success();
+    let read = |path: &str| fs::read_to_string(fixture.directory().join("out").join(path));
+    assert_eq!(
+        read("one/linux_arm64/greeting")?,
+        "hello\n",
+        "the configuration is inherited"
+    );
+    assert_eq!(
+        (read("one/linux_amd64/file")?, read("two/file")?),
+        ("1".into(), "2".into())
+    );
+    assert_eq!(
+        read("one/linux_amd64/token")?,
+        read("two/token")?,
+        "the base ran once for both"
+    );
+    assert_eq!(read("two/copy")?, read("two/token")?);
+    assert_ne!(
+        read("one/linux_arm64/token")?,
+        read("one/linux_amd64/token")?,
+        "the base is made for each platform that is asked of it"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_plan_names_every_step_and_runs_none() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    fixture.write("Dockerfile", shared_stages().as_bytes())?;
+    fixture.write("docker-bake.hcl", FOUR.as_bytes())?;
+    let plan = fixture
+        .kiln(["bake", "--dry-run"])
+        .env("REGISTRY", "registry.example")
+        .run()?;
+    let text = plan.assert_success().stdout_text();
+    assert!(
+        text.contains("app-api: 7 steps for linux/amd64, linux/arm64\n"),
+        "{text}"
+    );
+    assert!(text.contains("as registry.example/team/web:1.0\n"), "{text}");
+    // For all: a base and a copy of the tool on each platform, and the tool. For each target and platform: a name.
+    assert!(text.contains("13 steps, 5 of them for several targets\n"), "{text}");
+    Ok(())
+}
+
+/// The definition of a project as its documentation has it.
+const DOCUMENTED: &str = r#"
+variable "TAG" {
+  default = "latest"
+}
+
+variable "REGISTRY" {
+  default = "yourusername"
+}
+
+group "default" {
+  targets = ["app"]
+}
+
+target "app" {
+  context = "."
+  dockerfile = "Dockerfile"
+  tags = [
+    "${REGISTRY}/app:${TAG}",
+    "${REGISTRY}/app:latest"
+  ]
+  platforms = [
+    "linux/amd64",
+    "linux/arm64"
+  ]
+  cache-from = ["type=registry,ref=${REGISTRY}/app:buildcache"]
+  cache-to = ["type=registry,ref=${REGISTRY}/app:buildcache,mode=max"]
+  args = {
+    BUILDKIT_INLINE_CACHE = "1"
+  }
+}
+
+target "test" {
+  inherits = ["app"]
+  platforms = ["linux/amd64"]
+  output = ["type=docker"]
+}
+"#;
+
+#[test]
+fn the_resolved_definition_is_printed() -> TestResult {
+    let fixture = Fixture::new()?;
+    fixture.write("docker-bake.hcl", DOCUMENTED.as_bytes())?;
+    let printed = fixture.kiln(["bake", "--print"]).env("TAG", "2.0").run()?;
+    let app = &printed.assert_success().json()["target"]["app"];
+    assert_eq!(
+        app["tags"],
+        serde_json::json!(["yourusername/app:2.0", "yourusername/app:latest"])
+    );
+    assert_eq!(app["platforms"], serde_json::json!(["linux/amd64", "linux/arm64"]));
+    assert_eq!(
+        app["cache-to"],
+        serde_json::json!([{ "type": "registry", "ref": "yourusername/app:buildcache", "mode": "max" }])
+    );
+    let set = fixture
+        .kiln([
+            "bake",
+            "app",
+            "--print",
+            "--set",
+            "app.tags=custom:1",
+            "--set",
+            "*.platform=linux/arm/v7",
+        ])
+        .run()?;
+    let app = &set.assert_success().json()["target"]["app"];
+    assert_eq!(app["tags"], serde_json::json!(["custom:1"]));
+    assert_eq!(app["platforms"], serde_json::json!(["linux/arm/v7"]));
+    let given = fixture
+        .kiln(["bake", "-f", "-", "--print", "--var", "TAG=3", "app"])
+        .input(DOCUMENTED)
+        .run()?;
+    assert_eq!(
+        given.assert_success().json()["target"]["app"]["tags"][0],
+        "yourusername/app:3"
+    );
+    let listed = fixture.kiln(["bake", "--list=type=variables,format=json"]).run()?;
+    assert_eq!(
+        listed.assert_success().json(),
+        serde_json::json!([{ "name": "REGISTRY", "value": "yourusername" }, { "name": "TAG", "value": "latest" }])
+    );
+    let targets = fixture
+        .kiln(["bake", "--list=targets"])
+        .run()?
+        .assert_success()
+        .stdout_text();
+    assert_eq!(targets, "TARGET   DESCRIPTION\napp\ndefault  app\ntest\n");
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_drawn_with_their_lines_and_what_was_meant() -> TestResult {
+    let fixture = Fixture::new()?;
+    for (definition, target, says) in [
+        (
+            "target \"app\" {\n  dockerfle = \"x\"\n}\n",
+            "app",
+            &[
+                "docker-bake.hcl:2,3-12",
+                "2 |>  dockerfle = \"x\"",
+                "^^^^^^^^^",
+                "did you mean `dockerfile`?",
+            ][..],
+        ),
+        (
+            "target \"app\" {\n  tags = [uper(\"x\")]\n}\n",
+            "app",
+            &["There is no function named \"uper\"", "did you mean `upper`?"],
+        ),
+        (
+            "variable \"VERSION\" { default = \"1\" }\ntarget \"app\" {\n  tags = [\"a:${VERSOIN}\"]\n}\n",
+            "app",
+            &[
+                "There is no variable named \"VERSOIN\"",
+                "3 |>",
+                "did you mean `VERSION`?",
+            ],
+        ),
+        (
+            "target \"app\" {}\n",
+            "aap",
+            &["failed to find target aap", "did you mean `app`?"],
+        ),
+        (
+            "target \"app\" {\n  args = { a = 1 / 0 }\n}\n",
+            "app",
+            &["cannot be divided by zero", "2 |>"],
+        ),
+        ("target \"app\" {\n", "app", &["no closing brace", "1 |>"]),
+    ] {
+        fixture.write("docker-bake.hcl", definition.as_bytes())?;
+        let outcome = fixture.kiln(["bake", target]).run()?;
+        outcome.assert_code(2).assert_says(says);
+    }
+    fs::remove_file(fixture.directory().join("docker-bake.hcl"))?;
+    fixture
+        .kiln(["bake"])
+        .run()?
+        .assert_code(2)
+        .assert_says(&["couldn't find a bake definition"]);
+    Ok(())
+}
+
+#[test]
+fn what_a_definition_may_not_do_unasked() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    fixture.context(
+        "project",
+        &[("Dockerfile", "FROM busybox\nCOPY --from=other secret.txt /\n")],
+    )?;
+    fixture.context("elsewhere", &[("secret.txt", "s")])?;
+    let elsewhere = fixture.directory().join("elsewhere");
+    let definition = format!(
+        "target \"default\" {{\n  contexts = {{ other = {elsewhere:?} }}\n  output = [\"out\"]\n}}\ntarget \"net\" {{ network = \"host\" }}\n"
+    );
+    fixture.write("project/docker-bake.hcl", definition.as_bytes())?;
+    let bake = |arguments: &[&str]| {
+        let place = fixture.directory().join("project");
+        fixture
+            .kiln(std::iter::once("bake").chain(arguments.iter().copied()))
+            .with(|command| _ = command.current_dir(place))
+            .run()
+    };
+    let flag = format!("--allow=fs.read={}", elsewhere.display());
+    bake(&[])?.assert_code(2).assert_says(&["asks for reading", &flag]);
+    bake(&[&flag])?.assert_success();
+    assert_eq!(
+        fs::read_to_string(fixture.directory().join("project/out/secret.txt"))?,
+        "s"
+    );
+    bake(&["net"])?
+        .assert_code(2)
+        .assert_says(&["the host's network", "--allow=network.host"]);
+    bake(&["--allow=nonsense"])?
+        .assert_code(2)
+        .assert_says(&["unknown entitlement key \"nonsense\""]);
+    Ok(())
+}
+
+#[test]
+fn what_is_not_served_yet_says_so() -> TestResult {
+    let fixture = Fixture::new()?;
+    fixture.write("Dockerfile", b"FROM scratch\nCOPY Dockerfile /\n")?;
+    fixture.write(
+        "docker-bake.hcl",
+        b"target \"default\" {}\ntarget \"small\" { resources = { memory = \"1g\" } }\n",
+    )?;
+    for (arguments, says) in [
+        (&["bake", "--load"][..], "--load is not supported yet"),
+        (
+            &["bake", "--set", "*.attest=type=sbom"],
+            "--attest is not supported yet",
+        ),
+        (&["bake", "small"], "`resources` is not supported yet"),
+        (&["bake", "https://github.com/example/project.git"], "not supported yet"),
+    ] {
+        fixture.kiln(arguments).run()?.assert_code(2).assert_says(&[says]);
+    }
+    Ok(())
+}
+
+#[test]
+fn dockerfiles_are_checked_through_a_definition() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    fixture.write("Dockerfile", b"FROM busybox\nmaintainer me\n")?;
+    let inline = "target \"clean\" {\n  dockerfile-inline = <<EOT\nFROM busybox\nRUN true\nEOT\n}\n";
+    fixture.write(
+        "docker-bake.hcl",
+        format!("target \"default\" {{}}\n{inline}").as_bytes(),
+    )?;
+    let checked = fixture.kiln(["bake", "--check"]).run()?;
+    checked.assert_code(1);
+    assert!(
+        checked.stdout_text().contains("MaintainerDeprecated"),
+        "{}",
+        checked.stdout_text()
+    );
+    fixture.kiln(["bake", "--check", "clean"]).run()?.assert_success();
+    Ok(())
+}
+
+#[test]
+fn a_compose_file_is_a_definition() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    fixture.context(
+        "web",
+        &[("Dockerfile", "FROM busybox\nARG NAME\nRUN echo $NAME > /name\n")],
+    )?;
+    let compose = "services:\n  web:\n    image: example/web\n    build:\n      context: ./web\n      args:\n        NAME: ${WHO:-nobody}\n      x-bake:\n        output: type=local,dest=out\n  db:\n    image: postgres\n";
+    fixture.write("compose.yaml", compose.as_bytes())?;
+    fixture.write(".env", b"WHO=somebody\n")?;
+    fixture.kiln(["bake"]).run()?.assert_success();
+    assert_eq!(fs::read_to_string(fixture.directory().join("out/name"))?, "somebody\n");
+    Ok(())
+}
