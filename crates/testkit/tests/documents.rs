@@ -121,6 +121,7 @@ const TRIED: &[&str] = &[
     "run.md",
     "inspect.md",
     "meta.md",
+    "bake.md",
     "registry.md",
     "doctor.md",
     "emulation.md",
@@ -193,4 +194,6 @@ fn cache() -> TestResult {
 #[test]
 fn arguments() -> TestResult {
     try_out("arguments.md")
+fn bake() -> TestResult {
+    try_out("bake.md")
 }

@@ -26,11 +26,14 @@ pub(super) struct BlockState<'a> {
     variants: Option<Vec<Variant>>,
 }
 
+/// Values that only one target of a matrix sees.
+type Names = Vec<(Arc<str>, Value)>;
+
 /// One of the targets that a block stands for.
 #[derive(Default)]
 struct Variant {
     name: String,
-    scope: Vec<(Arc<str>, Value)>,
+    scope: Names,
     target: Target,
     group: Group,
     done: HashSet<Arc<str>>,
@@ -135,13 +138,13 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Every combination of the values of a matrix. The first name changes fastest.
-    fn matrix(&mut self, matrix: &Attribute) -> Result<Vec<Vec<(Arc<str>, Value)>>, Failure> {
+    fn matrix(&mut self, matrix: &Attribute) -> Result<Vec<Names>, Failure> {
         self.load(&matrix.value, &[], true)?;
         let value = self.evaluate(&matrix.value, &[])?;
         let Some(axes) = value.entries() else {
             return Err(Failure::Plain("matrix must be a map".to_owned()));
         };
-        let mut scopes: Vec<Vec<(Arc<str>, Value)>> = vec![Vec::new()];
+        let mut scopes: Vec<Names> = vec![Vec::new()];
         for (name, axis) in axes.iter() {
             let Some(values) = axis.pairs() else {
                 return Err(Failure::Plain("matrix values must be a list".to_owned()));

@@ -3,6 +3,7 @@
 mod overrides;
 mod pattern;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::suggestion;
@@ -60,9 +61,9 @@ pub fn resolve(config: &Config, selection: &Selection) -> Result<Resolved, BakeE
     for name in &wanted {
         let (members, named) = config.expand_group(name);
         for member in members {
-            if !targets.contains_key(&member) {
-                let target = resolving.target(&member)?;
-                targets.insert(member, target);
+            if let Entry::Vacant(entry) = targets.entry(member) {
+                let target = resolving.target(entry.key())?;
+                entry.insert(target);
             }
         }
         for group in named {
