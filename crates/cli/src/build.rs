@@ -140,14 +140,14 @@ impl<'a> Solving<'a> {
 /// Why a graph could not be solved, before it is known whose Dockerfile a failed step stands in.
 enum Unsolved {
     Worker(Box<WorkerError>),
-    Solver(SolveError<WorkerError>),
+    Solver(Box<SolveError<WorkerError>>),
 }
 
 impl Unsolved {
     fn explained(self, request: &BuildRequest) -> BuildError {
         match self {
             Unsolved::Worker(error) => BuildError::Worker(error),
-            Unsolved::Solver(error) => BuildError::solve(request, error),
+            Unsolved::Solver(error) => BuildError::solve(request, *error),
         }
     }
 }
@@ -175,7 +175,7 @@ async fn solve_graph(solving: Solving<'_>, machine: &Machine, layers: &Layers) -
     worker
         .save_contexts()
         .map_err(|source| Unsolved::Worker(Box::new(source)))?;
-    solved.map_err(Unsolved::Solver)
+    solved.map_err(|error| Unsolved::Solver(Box::new(error)))
 }
 
 impl Machine {

@@ -188,8 +188,12 @@ async fn solve_batch(
 
 /// The target in whose Dockerfile a failed step stands.
 fn owner_of<'a>(error: &Unsolved, batch: &[&'a PlannedTarget]) -> &'a PlannedTarget {
-    let Unsolved::Solver(SolveError::Step { vertex, .. }) = error else {
-        return batch[0];
+    let vertex = match error {
+        Unsolved::Solver(error) => match &**error {
+            SolveError::Step { vertex, .. } => vertex,
+            _ => return batch[0],
+        },
+        Unsolved::Worker(_) => return batch[0],
     };
     let has = |target: &&&PlannedTarget| target.planned.lowered.graph.vertex(&vertex.id).is_some();
     let file = vertex.meta.lines.as_ref().map(|lines| &lines.file);
