@@ -3,7 +3,7 @@
 mod convert;
 mod json;
 mod number;
-mod types;
+mod value_type;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use unicode_normalization::UnicodeNormalization;
 pub use convert::{ConversionError, convert, convert_all_to_one, mismatch, unify};
 pub use json::{decode as decode_json, encode as encode_json};
 pub use number::Number;
-pub use types::Type;
+pub use value_type::Type;
 
 /// Named values.
 pub type Entries = BTreeMap<Arc<str>, Value>;
