@@ -270,49 +270,6 @@ fn extra_hosts(written: &[String]) -> Result<Vec<(String, String)>, CommandError
         // Steps share the machine's network unless they are cut off from it: its own address is the loopback's.
         let address = if host.address == GATEWAY {
             "127.0.0.1".to_owned()
-fn add_host(text: &str) -> Result<(String, String), CommandError> {
-    let invalid =
-        || CommandError::user(format!("invalid --add-host `{text}`")).hint("write HOST:ADDRESS, such as db:10.0.0.2");
-    let (host, address) = text
-        .split_once('=')
-        .or_else(|| text.split_once(':'))
-        .ok_or_else(invalid)?;
-    let address = if address == "host-gateway" {
-        "127.0.0.1"
-    } else {
-        address.trim_matches(['[', ']'])
-    };
-    address.parse::<std::net::IpAddr>().map_err(|_| invalid())?;
-    Ok((host.to_owned(), address.to_owned()))
-}
-
-fn size(text: &str) -> Result<u64, CommandError> {
-    let lower = text.to_lowercase();
-    let digits = lower
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(lower.len());
-    let scale: Option<u64> = match &lower[digits..] {
-        "" | "b" => Some(1),
-        "k" | "kb" | "kib" => Some(1 << 10),
-        "m" | "mb" | "mib" => Some(1 << 20),
-        "g" | "gb" | "gib" => Some(1 << 30),
-        _ => None,
-    };
-    let value = scale.and_then(|scale| lower[..digits].parse::<u64>().ok()?.checked_mul(scale));
-    value.ok_or_else(|| {
-        CommandError::user(format!("invalid size `{text}`")).hint("write a number with b, k, m or g, such as 128m")
-    })
-}
-
-fn ulimit(text: &str) -> Result<(String, (u64, u64)), CommandError> {
-    let invalid = || {
-        CommandError::user(format!("invalid --ulimit `{text}`"))
-            .hint("write NAME=SOFT[:HARD], such as nofile=1024:4096")
-    };
-    let (name, values) = text.split_once('=').ok_or_else(invalid)?;
-    let number = |text: &str| {
-        if text == "-1" {
-            Ok(u64::MAX)
         } else {
             host.address
         };

@@ -5,8 +5,8 @@
 //! what the peer does, *failed* when it does something else (a feature that is still missing included), and *skipped* only
 //! when the case cannot be driven or its behaviour is not wanted; a skipped case is never counted as held.
 
-mod build_flags;
 mod bake;
+mod build_flags;
 mod dockerfile_frontend;
 mod dockerfile_integration;
 mod dockerfile_syntax;

@@ -115,10 +115,14 @@ fn crates_use_only_what_they_may() -> TestResult {
 
 #[test]
 fn the_languages_know_neither_files_nor_async() -> TestResult {
-    let pure = ["kiln-oci", "kiln-graph", "kiln-flags", "kiln-dockerfile", "kiln-meta"];
-    let pure = ["kiln-oci", "kiln-graph", "kiln-dockerfile", "kiln-meta"];
-    let pure = ["kiln-oci", "kiln-graph", "kiln-dockerfile", "kiln-bake"];
-    let pure = ["kiln-oci", "kiln-graph", "kiln-dockerfile", "kiln-meta", "kiln-bake"];
+    let pure = [
+        "kiln-oci",
+        "kiln-graph",
+        "kiln-flags",
+        "kiln-dockerfile",
+        "kiln-meta",
+        "kiln-bake",
+    ];
     let reaching_out = [
         "tokio",
         "futures",

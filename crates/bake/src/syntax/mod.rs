@@ -10,6 +10,7 @@ mod cursor;
 mod expression;
 mod json;
 mod template;
+mod term;
 
 pub use ast::{Attribute, BinaryOperator, Block, Body, Expr, ExprKind, ForExpr, Label, Part, Step, UnaryOperator};
 pub use body::parse_native;

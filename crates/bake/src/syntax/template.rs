@@ -8,7 +8,8 @@ use crate::value::{Value, normalized};
 
 use super::ast::{Expr, ExprKind, Part};
 use super::cursor::{Cursor, Parsed};
-use super::expression::{expression, for_names};
+use super::expression::expression;
+use super::term::for_names;
 
 /// Parses a text that is a template as a whole, without escapes by backslash. `base` is where it begins in its file.
 pub fn parse_template(text: &str, file: FileId, base: u32) -> Result<Expr, Box<Diagnostic>> {

@@ -143,7 +143,8 @@ fn report(args: &BakeArgs, requests: &Requests, built: &[(String, BuildResult)])
                 destination: Destination::Stdout,
                 ..
             } | Output::Tar {
-                destination: Destination::Stdout
+                destination: Destination::Stdout,
+                ..
             }
         )
     };
@@ -215,13 +216,15 @@ fn show_list(written: &str, definition: &Definition) -> Result<(), CommandError>
     };
     let mut kind = None;
     let mut as_json = false;
-    for (key, value) in crate::fields::parse(written).map_err(|_| invalid())? {
-        match (key.as_str(), value.as_deref()) {
-            ("type", Some(value)) => kind = Some(value.to_owned()),
-            ("format", Some("json")) => as_json = true,
-            ("format", Some("table")) => as_json = false,
-            (other, None) => kind = Some(other.to_owned()),
-            _ => return Err(invalid()),
+    for field in kiln_flags::fields::split(written).map_err(|_| invalid())? {
+        match field.pair() {
+            Some((key, value)) => match (key.as_str(), value) {
+                ("type", value) => kind = Some(value.to_owned()),
+                ("format", "json") => as_json = true,
+                ("format", "table") => as_json = false,
+                _ => return Err(invalid()),
+            },
+            None => kind = Some(field.text),
         }
     }
     let (head, rows) = match kind.as_deref() {

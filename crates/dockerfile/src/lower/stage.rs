@@ -15,8 +15,6 @@ use crate::lower::CONTEXT_FILE;
 use crate::lower::args::GlobalArgs;
 use crate::lower::outline::StageOutline;
 use crate::lower::{Env, Lowerer, architecture, history, set, workdir};
-use crate::plan::{NamedContext, Need, NoCache};
-use crate::lower::{Env, Lowerer, architecture, history, set};
 use crate::plan::{BuiltContext, NamedContext, Need, NoCache};
 use crate::stage::Stage;
 use crate::suggestion::{nearest, suggested};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Parser;
-use kiln_bake::model::{Attest, CacheEntry, Export, Secret, Ssh, Target};
+use kiln_bake::model::{Attest, CacheEntry, Export, Policy, Secret, Ssh, Target};
 use kiln_bake::resolve::Resolved;
 
 use super::{dockerfile_of, local};
@@ -94,17 +94,8 @@ fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
 
 /// Attributes without a flag.
 fn refuse_later(target: &Target) -> Result<(), CommandError> {
-    let refused = [
-        ("resources", target.resources.is_some()),
-        (
-            "policy",
-            target.policy.as_ref().is_some_and(|policy| !policy.is_empty()),
-        ),
-    ];
-    match refused.iter().find(|(_, given)| *given) {
-        Some((attribute, _)) => {
-            Err(CommandError::user(format!("`{attribute}` is not supported yet")).hint("leave it out"))
-        }
+    match target.resources {
+        Some(_) => Err(CommandError::user("`resources` is not supported yet").hint("leave it out")),
         None => Ok(()),
     }
 }
@@ -174,6 +165,9 @@ fn words(target: &Target) -> Vec<String> {
     for attest in target.attest.iter().flatten().filter(|attest| !attest.disabled) {
         add("attest", &attest_text(attest));
     }
+    for policy in target.policy.iter().flatten() {
+        add("policy", &policy_text(policy));
+    }
     for secret in target.secrets.iter().flatten() {
         add("secret", &secret_text(secret));
     }
@@ -233,6 +227,16 @@ fn attest_text(attest: &Attest) -> String {
             .into_iter()
             .chain(attributes(&attest.attributes)),
     )
+}
+
+fn policy_text(policy: &Policy) -> String {
+    let files = policy.files.iter().map(|file| ("filename", file.as_str()));
+    let flag = |on: bool| if on { "true" } else { "false" };
+    let flags = [("reset", policy.reset), ("disabled", policy.disabled)];
+    let flags = flags.into_iter().filter(|(_, on)| *on).map(|(key, on)| (key, flag(on)));
+    let strict = policy.strict.map(|on| ("strict", flag(on)));
+    let level = policy.log_level.as_deref().map(|level| ("log-level", level));
+    fields(files.chain(flags).chain(strict).chain(level))
 }
 
 fn output_text(output: &Export) -> String {
