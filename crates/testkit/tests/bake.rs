@@ -32,6 +32,23 @@ target "app" {
 }
 "#;
 
+/// How many COPY and RUN steps ran, by the events that the build told.
+fn steps_that_ran(events: &str) -> usize {
+    let events: Vec<serde_json::Value> = events
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let is_step = |vertex: &serde_json::Value| {
+        let planned = events
+            .iter()
+            .find(|event| event["event"] == "step-planned" && event["vertex"] == *vertex);
+        let name = planned.and_then(|event| event["meta"]["name"].as_str());
+        name.is_some_and(|name| name.starts_with("RUN") || name.starts_with("COPY"))
+    };
+    let started = events.iter().filter(|event| event["event"] == "step-started");
+    started.filter(|event| is_step(&event["vertex"])).count()
+}
+
 #[test]
 fn four_targets_share_what_they_have_in_common() -> TestResult {
     let fixture = Fixture::with_base_images()?;
@@ -41,11 +58,13 @@ fn four_targets_share_what_they_have_in_common() -> TestResult {
     fixture.write("docker-bake.hcl", FOUR.as_bytes())?;
     let metadata = fixture.directory().join("built.json");
     let built = fixture
-        .kiln(["bake", "--push", "--metadata-file"])
+        .kiln(["bake", "--progress=rawjson", "--push", "--metadata-file"])
         .args([&metadata])
         .env("REGISTRY", &address)
         .run()?;
     built.assert_success();
+    // Built one after the other in four stores, the targets take 28 steps: seven each.
+    assert_eq!(steps_that_ran(&built.stderr), 13);
     let mut tools = Vec::new();
     let mut bases = std::collections::BTreeMap::<&str, Vec<String>>::new();
     for part in ["api", "web", "jobs", "cli"] {
