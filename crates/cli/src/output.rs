@@ -12,9 +12,6 @@ pub fn line(text: &str) {
     {
         talk(&format!("warning: failed to write to standard output: {error}"));
     }
-/// A line of data. A reader that went away wants no more of it, which is no failure.
-pub fn line(text: &str) {
-    _ = raw(format!("{text}\n").as_bytes());
 }
 
 /// Data without an end of line.

@@ -194,6 +194,9 @@ fn cache() -> TestResult {
 #[test]
 fn arguments() -> TestResult {
     try_out("arguments.md")
+}
+
+#[test]
 fn bake() -> TestResult {
     try_out("bake.md")
 }

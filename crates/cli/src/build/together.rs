@@ -135,7 +135,7 @@ fn batches(targets: &[PlannedTarget]) -> Vec<Vec<&PlannedTarget>> {
     let mut batches: Vec<(Common, Vec<&PlannedTarget>)> = Vec::new();
     for target in targets {
         let request = &target.planned.request;
-        let common = (request.plan.time, request.epoch, request.compression);
+        let common = (request.plan.time, request.written_epoch(), request.compression);
         match batches.iter_mut().find(|(known, _)| *known == common) {
             Some((_, batch)) => batch.push(target),
             None => batches.push((common, vec![target])),

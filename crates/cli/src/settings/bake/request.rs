@@ -10,6 +10,7 @@ use kiln_bake::resolve::Resolved;
 
 use super::{dockerfile_of, local};
 use crate::args::{Arguments, BakeArgs, BuildArgs, Command};
+use crate::build::request::DockerfileAt;
 use crate::build::together::NamedRequest;
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
@@ -41,16 +42,20 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
         };
         refuse_later(target).map_err(in_target)?;
         let mut words = words(target);
-        let mut inline_file = None;
-        if let Some(text) = &target.dockerfile_inline {
+        let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
+        if let (Some(text), true) = (&target.dockerfile_inline, is_local) {
             let path = written_inline(&mut inline, name, text)?;
             words.push(format!("--file={}", path.display()));
-            inline_file = Some(path);
         }
         let build = parsed(&words, target.context.as_deref().unwrap_or(".")).map_err(in_target)?;
         let (mut request, context) = settings::build_request(&build, environment).map_err(in_target)?;
-        if inline_file.is_some() {
+        if let Some(text) = &target.dockerfile_inline {
             request.plan.file = PathBuf::from(format!("{name}.dockerfile-inline"));
+            // The context is elsewhere; the Dockerfile is here.
+            if let Some(remote) = &mut request.remote {
+                remote.dockerfile = DockerfileAt::Request;
+                request.dockerfile.clone_from(text);
+            }
         }
         files.push(context);
         if build.call != "build" {
