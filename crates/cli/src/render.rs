@@ -2,6 +2,7 @@
 
 pub mod findings;
 mod plain;
+pub mod reason;
 mod steps;
 mod summary;
 mod tree;

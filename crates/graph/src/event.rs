@@ -5,7 +5,7 @@ use std::time::Duration;
 use kiln_oci::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 
-use crate::{VertexId, VertexMeta};
+use crate::{MissReason, VertexId, VertexMeta};
 
 /// Receives events, from any thread. Must not block for long.
 pub trait EventSink: Send + Sync {
@@ -50,6 +50,19 @@ pub enum Event {
         vertex: VertexId,
         /// What is said about it.
         meta: VertexMeta,
+        /// The steps and sources that it starts from, by position.
+        inputs: Vec<VertexId>,
+    },
+    /// A step need not run: its result is there already. Sent before the step's end.
+    StepMatched {
+        /// Which.
+        vertex: VertexId,
+        /// How its result was found.
+        hit: Hit,
+        /// How long it took when it ran, if its record was read.
+        took: Option<Duration>,
+        /// When it ran, in seconds since the Unix epoch, if its record was read.
+        created_unix: Option<i64>,
     },
     /// A step runs.
     StepStarted {
@@ -106,7 +119,83 @@ pub enum Event {
         layers: usize,
         /// Bytes of its compressed layers.
         size: u64,
+        /// Its layers, lowest first.
+        contents: Vec<LayerContent>,
     },
+    /// The audit of one platform's image has ended.
+    AuditFinished {
+        /// Which.
+        platform: Platform,
+        /// What was found; nothing in a sound image.
+        findings: Vec<AuditFinding>,
+    },
+    /// A test of one platform's image has ended.
+    TestFinished {
+        /// Which.
+        platform: Platform,
+        /// What the test is called.
+        name: String,
+        /// What came of it.
+        outcome: Outcome,
+        /// How long it took.
+        duration: Duration,
+    },
+}
+
+/// One layer of a finished image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerContent {
+    /// Digest of the compressed blob.
+    pub digest: Digest,
+    /// Bytes of the compressed blob.
+    pub size: u64,
+    /// The instruction that made it, as the image's history has it; empty if the history says nothing.
+    pub instruction: String,
+    /// Whether it came with the base image.
+    pub base: bool,
+}
+
+/// Something that an audit found in an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditFinding {
+    /// Its stable code, such as `A01`.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file; empty if it is about the whole image.
+    pub path: String,
+    /// The instruction that put the file there, if it is known.
+    pub instruction: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub repair: Option<String>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It does not work.
+    Error,
+    /// It may not work.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+/// How the result of a step that did not run was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hit {
+    /// A record of the same operation on the same inputs.
+    Definition,
+    /// A record of the same operation on the same files: what gave the files had changed, the files had not.
+    Content,
+    /// Another build ran the step in the meantime.
+    Concurrent,
+    /// Nobody asked: a later step was found, so this one's result is not needed.
+    NotNeeded,
 }
 
 /// What came of a step or task.
@@ -145,64 +234,4 @@ pub enum TransferKind {
     Pack,
     /// Sent to a registry.
     Push,
-}
-
-/// Why a step ran: what differs from the nearest record of the same slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
-pub enum MissReason {
-    /// No build has run this step here.
-    NoRecord,
-    /// `--no-cache` said so.
-    CacheIgnored,
-    /// The instruction itself was edited.
-    InstructionChanged {
-        /// Before.
-        from: String,
-        /// Now.
-        to: String,
-    },
-    /// A variable that the step sees has another value.
-    VariableChanged {
-        /// Which.
-        name: String,
-        /// Before; None was unset.
-        from: Option<String>,
-        /// Now; None is unset.
-        to: Option<String>,
-    },
-    /// The base image is another.
-    BaseChanged {
-        /// Before.
-        from: String,
-        /// Now.
-        to: String,
-    },
-    /// Files that the step copies or mounts differ.
-    FilesChanged {
-        /// The source as it stands in the instruction.
-        source: String,
-        /// Paths that are new.
-        added: Vec<String>,
-        /// Paths that are gone.
-        removed: Vec<String>,
-        /// Paths with other content, mode or owner.
-        changed: Vec<String>,
-    },
-    /// A step before it gave another result.
-    ParentChanged {
-        /// That step's name.
-        step: String,
-    },
-    /// Something else about the step differs.
-    SettingChanged {
-        /// What.
-        name: String,
-        /// Before.
-        from: String,
-        /// Now.
-        to: String,
-    },
-    /// The record was there once and its layers are gone.
-    Evicted,
 }

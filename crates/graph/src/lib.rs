@@ -15,12 +15,14 @@ pub mod event;
 pub mod exec;
 pub mod file;
 pub mod op;
+pub mod reason;
 pub mod source;
 pub mod vertex;
 
-pub use event::{Event, EventSink, LogStream, MissReason, Outcome, TransferKind};
+pub use event::{AuditFinding, Event, EventSink, Hit, LayerContent, LogStream, Outcome, Severity, TransferKind};
 pub use exec::{ExecOp, Mount, MountKind, NetworkMode, SecurityMode, Sharing};
 pub use file::{CopyAction, FileAction, FileOp, Owner};
 pub use op::Op;
+pub use reason::{MissReason, ModeChange, RootCause};
 pub use source::{GitSource, HttpSource, ImageLayer, ImageOrigin, ImageSource, LocalSource};
 pub use vertex::{Graph, SourceLines, Vertex, VertexId, VertexMeta};

@@ -133,6 +133,29 @@ impl Graph {
         }
     }
 
+    /// The vertices that `targets` need, and they themselves, inputs first. Err: a target that is not in the graph.
+    pub fn needed<'t>(&self, targets: &'t [VertexId]) -> Result<Vec<&Vertex>, &'t VertexId> {
+        let positions: HashMap<&VertexId, usize> = self
+            .vertices
+            .iter()
+            .enumerate()
+            .map(|(position, vertex)| (&vertex.id, position))
+            .collect();
+        let mut needed = vec![false; self.vertices.len()];
+        for target in targets {
+            needed[*positions.get(target).ok_or(target)?] = true;
+        }
+        for (position, vertex) in self.vertices.iter().enumerate().rev() {
+            if needed[position] {
+                for input in &vertex.inputs {
+                    needed[positions[input]] = true;
+                }
+            }
+        }
+        let all = self.vertices.iter().zip(needed);
+        Ok(all.filter(|(_, needed)| *needed).map(|(vertex, _)| vertex).collect())
+    }
+
     /// All vertices, inputs first.
     pub fn vertices(&self) -> &[Vertex] {
         &self.vertices

@@ -16,13 +16,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kiln_graph::{Event, Graph, MissReason, Op, Outcome, Vertex, VertexId};
-use kiln_store::{CacheKey, CacheRecord};
+use kiln_graph::{Event, Graph, Hit, MissReason, Op, Outcome, Vertex, VertexId};
+use kiln_store::{CacheKey, CacheRecord, KeyPart};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::key::{InputKey, NamedInput, cache_key, fresh_key, key_parts};
-use crate::reason::miss_reason;
+use crate::key::{InputKey, NamedInput, cache_key, concealed, fresh_key, key_parts};
+use crate::reason::{Parent, explain};
 use crate::{Input, Root, Selection, Source, StepContext, Worker};
 
 /// How a solve is carried out.
@@ -119,7 +119,11 @@ struct Node {
     selections: Vec<Option<Selection>>,
     root: Option<Root>,
     description: String,
+    /// Why it ran, if it did.
+    reason: Option<MissReason>,
     reported: bool,
+    /// Whether it was told how its result was found.
+    matched: bool,
 }
 
 /// What a job brings back.
@@ -127,7 +131,12 @@ enum Output {
     Source(Source),
     Selections(Vec<Option<Selection>>),
     Record(Option<CacheRecord>),
-    Ran { root: Root, canonical: CacheKey },
+    Ran {
+        root: Root,
+        canonical: CacheKey,
+        /// None: it was found in the cache.
+        reason: Option<MissReason>,
+    },
 }
 
 struct Driver<W: Worker> {
@@ -149,32 +158,12 @@ impl<W: Worker> Driver<W> {
         options: SolveOptions,
         context: StepContext,
     ) -> Result<Driver<W>, SolveError<W::Error>> {
-        let mut needed: Vec<bool> = vec![false; graph.vertices().len()];
-        let index: HashMap<&VertexId, usize> = graph
-            .vertices()
-            .iter()
-            .enumerate()
-            .map(|(position, vertex)| (&vertex.id, position))
-            .collect();
-        for target in targets {
-            let position = *index.get(target).ok_or_else(|| SolveError::NoRoot(target.clone()))?;
-            needed[position] = true;
-        }
-        for (position, vertex) in graph.vertices().iter().enumerate().rev() {
-            if needed[position] {
-                for input in &vertex.inputs {
-                    needed[index[input]] = true;
-                }
-            }
-        }
+        let needed = graph
+            .needed(targets)
+            .map_err(|stranger| SolveError::NoRoot(stranger.clone()))?;
         let mut nodes: Vec<Node> = Vec::new();
         let mut positions = HashMap::new();
-        for (_, vertex) in graph
-            .vertices()
-            .iter()
-            .enumerate()
-            .filter(|(position, _)| needed[*position])
-        {
+        for vertex in needed {
             let inputs: Vec<usize> = vertex.inputs.iter().map(|input| positions[input]).collect();
             let position = nodes.len();
             for &input in &inputs {
@@ -207,6 +196,7 @@ impl<W: Worker> Driver<W> {
                 self.context.events.send(Event::StepPlanned {
                     vertex: node.vertex.id.clone(),
                     meta: node.vertex.meta.clone(),
+                    inputs: node.vertex.inputs.clone(),
                 });
             }
         }
@@ -355,6 +345,8 @@ impl<W: Worker> Driver<W> {
                     (_, Some(root)) => Input::Root(root.clone()),
                     (_, None) => Input::Root(Vec::new().into()),
                 },
+                vertex: from.vertex.clone(),
+                reason: from.reason.clone(),
                 key: from.canonical.clone(),
                 selection: selection.clone(),
                 name: if from.description.is_empty() {
@@ -362,7 +354,6 @@ impl<W: Worker> Driver<W> {
                 } else {
                     from.description.clone()
                 },
-                image: matches!(from.vertex.op, Op::Image(_)),
             });
         }
         let step = Step {
@@ -391,12 +382,25 @@ impl<W: Worker> Driver<W> {
                 self.keyed(position);
                 self.advance(position);
             }
-            Output::Record(Some(record)) => self.done(position, record.layers.into(), record.key),
+            Output::Record(Some(record)) => {
+                self.nodes[position].matched = true;
+                self.context
+                    .events
+                    .send(matched(&self.nodes[position].vertex.id, Hit::Definition, Some(&record)));
+                self.done(position, record.layers.into(), record.key);
+            }
             Output::Record(None) => {
                 self.want_inputs(position);
                 self.advance(position);
             }
-            Output::Ran { root, canonical } => self.done(position, root, canonical),
+            Output::Ran {
+                root,
+                canonical,
+                reason,
+            } => {
+                self.nodes[position].reason = reason;
+                self.done(position, root, canonical);
+            }
         }
     }
 
@@ -427,6 +431,10 @@ impl<W: Worker> Driver<W> {
                 _ if solved => Outcome::Cached,
                 _ => Outcome::Cancelled,
             };
+            if outcome == Outcome::Cached && !node.matched {
+                let hit = matched(&node.vertex.id, Hit::NotNeeded, None);
+                self.context.events.send(hit);
+            }
             self.context.events.send(Event::StepFinished {
                 vertex: node.vertex.id.clone(),
                 outcome,
@@ -470,12 +478,23 @@ impl Node {
             selections: Vec::new(),
             root: None,
             description: String::new(),
+            reason: None,
             reported: false,
+            matched: false,
         }
     }
 }
 
-async fn select_all<W: Worker>(
+fn matched(vertex: &VertexId, hit: Hit, record: Option<&CacheRecord>) -> Event {
+    Event::StepMatched {
+        vertex: vertex.clone(),
+        hit,
+        took: record.map(|record| Duration::from_millis(record.duration_ms)),
+        created_unix: record.map(|record| record.created_unix),
+    }
+}
+
+pub(crate) async fn select_all<W: Worker>(
     worker: &W,
     vertex: &Vertex,
     count: usize,
@@ -491,11 +510,13 @@ async fn select_all<W: Worker>(
 /// One input of a step that is about to run.
 struct StepInput {
     input: Input,
+    vertex: Arc<Vertex>,
+    /// Why it ran, if it did.
+    reason: Option<MissReason>,
     /// None for a context.
     key: Option<CacheKey>,
     selection: Option<Selection>,
     name: String,
-    image: bool,
 }
 
 /// A step whose inputs are done: matched once more, then run.
@@ -535,11 +556,11 @@ impl<W: Worker> Step<W> {
         }
         let content = self.key();
         if !self.vertex.meta.ignore_cache {
-            for key in [&definition, &content] {
+            for (key, hit) in [(&definition, Hit::Definition), (&content, Hit::Content)] {
                 if Some(key) != self.provisional.as_ref()
                     && let Some(record) = self.worker.lookup(key).await?
                 {
-                    return self.found(record, [definition.clone(), content.clone()]).await;
+                    return self.found(hit, record, [definition.clone(), content.clone()]).await;
                 }
             }
         }
@@ -548,7 +569,7 @@ impl<W: Worker> Step<W> {
         if !self.vertex.meta.ignore_cache
             && let Some(record) = self.worker.lookup(&content).await?
         {
-            return self.found(record, [definition, content]).await;
+            return self.found(Hit::Concurrent, record, [definition, content]).await;
         }
         let output = self.execute(definition, content).await?;
         drop(permit);
@@ -569,10 +590,12 @@ impl<W: Worker> Step<W> {
         cache_key(&self.vertex, &inputs)
     }
 
-    async fn found(&self, record: CacheRecord, keys: [CacheKey; 2]) -> Result<(Output, Outcome), W::Error> {
+    async fn found(&self, hit: Hit, record: CacheRecord, keys: [CacheKey; 2]) -> Result<(Output, Outcome), W::Error> {
+        self.context.events.send(matched(&self.vertex.id, hit, Some(&record)));
         let output = Output::Ran {
             root: record.layers.clone().into(),
             canonical: record.key.clone(),
+            reason: None,
         };
         let aliases = self.aliases(&record.key, keys);
         if !aliases.is_empty() {
@@ -590,22 +613,14 @@ impl<W: Worker> Step<W> {
     }
 
     async fn execute(&self, definition: CacheKey, content: CacheKey) -> Result<Output, W::Error> {
-        let named: Vec<NamedInput> = self
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(at, input)| self.named(at, input))
-            .collect();
-        let parts = key_parts(&self.vertex, &named);
-        let reason = if self.vertex.meta.ignore_cache {
-            MissReason::CacheIgnored
-        } else {
-            miss_reason(&parts, &self.worker.nearest(&self.vertex.meta.slot).await?)
-        };
+        let parts = self.parts();
+        let parents: Vec<Parent> = self.inputs.iter().map(StepInput::parent).collect();
+        let keys = [&definition, &content];
+        let reason = explain(&*self.worker, &self.vertex.meta, &parts, &keys, &parents).await?;
         self.context.events.send(Event::StepStarted {
             vertex: self.vertex.id.clone(),
             emulated: self.worker.is_emulated(&self.vertex),
-            reason: Some(reason),
+            reason: Some(reason.clone()),
         });
         let started = Instant::now();
         let inputs: Vec<Input> = self.inputs.iter().map(|input| input.input.clone()).collect();
@@ -628,7 +643,17 @@ impl<W: Worker> Step<W> {
         self.worker
             .save(record, self.aliases(&canonical, [definition, content]))
             .await?;
-        Ok(Output::Ran { root, canonical })
+        Ok(Output::Ran {
+            root,
+            canonical,
+            reason: Some(reason),
+        })
+    }
+
+    fn parts(&self) -> Vec<KeyPart> {
+        let inputs = self.inputs.iter().enumerate();
+        let named: Vec<NamedInput> = inputs.map(|(at, input)| self.named(at, input)).collect();
+        concealed(&*self.worker, key_parts(&self.vertex, &named))
     }
 
     fn named(&self, at: usize, input: &StepInput) -> NamedInput {
@@ -643,8 +668,18 @@ impl<W: Worker> Step<W> {
         NamedInput {
             name: input.name.clone(),
             value,
-            image: input.image,
+            image: matches!(input.vertex.op, Op::Image(_)),
             selection,
+        }
+    }
+}
+
+impl StepInput {
+    fn parent(&self) -> Parent {
+        Parent {
+            vertex: self.vertex.id.clone(),
+            name: self.vertex.meta.name.clone(),
+            reason: self.reason.clone(),
         }
     }
 }

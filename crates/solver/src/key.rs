@@ -9,9 +9,11 @@
 //! The key that a finished vertex is known by downstream is its *canonical* key: the content key where it has
 //! one. So a stage that ran again but gave the same files changes nothing after the COPY that took them.
 
-use kiln_graph::{Op, Vertex};
+use kiln_graph::{ExecOp, FileAction, Mount, MountKind, Op, Owner, Vertex};
 use kiln_oci::{Algorithm, Digest, Hasher};
 use kiln_store::{CacheKey, KeyPart};
+
+use crate::Worker;
 
 /// The digest over the files that an operation takes from one input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,33 +70,235 @@ pub struct NamedInput {
     pub value: String,
     /// Whether it is a base image.
     pub image: bool,
-    /// The files taken from it, where they are known.
+    /// The files taken from it, where they are known: the source as it was written, and a part for each file.
     pub selection: Option<(String, Vec<KeyPart>)>,
 }
 
-/// The named parts of a vertex' key, for [`crate::reason`].
+/// The named parts of a vertex' key, for [`crate::reason`]:
+///
+/// | name | value |
+/// |---|---|
+/// | `instruction` | as it was written |
+/// | `variable <name>` | its value, or what stands for a value that is nobody's business |
+/// | `setting <name>` | a working directory, a user, a destination… |
+/// | `base <position>`, `input <position>` | the key, a space, the reference or the step |
+/// | `source <position> <source>` | the digest of the files that are taken |
+/// | `file <position> <path>` | mode, a space, everything else about the file |
 pub fn key_parts(vertex: &Vertex, inputs: &[NamedInput]) -> Vec<KeyPart> {
     let part = |name: String, value: String| KeyPart { name, value };
     let mut parts = vec![part("instruction".into(), vertex.meta.name.clone())];
-    if let Op::Exec(exec) = &vertex.op {
-        parts.push(part("command".into(), exec.argv.join(" ")));
-        for (name, value) in &exec.env {
-            parts.push(part(format!("env {name}"), value.clone()));
+    match &vertex.op {
+        Op::Exec(exec) => {
+            for (name, value) in &exec.env {
+                parts.push(part(format!("variable {name}"), variable_value(name, value)));
+            }
+            parts.extend(exec_settings(exec).map(|(name, value)| part(format!("setting {name}"), value)));
         }
-        parts.push(part("setting working directory".into(), exec.workdir.clone()));
-        parts.push(part("setting user".into(), exec.user.clone()));
-        parts.push(part("setting platform".into(), exec.platform.to_string()));
+        Op::File(file) => parts.extend(
+            file.actions
+                .iter()
+                .enumerate()
+                .map(|(number, action)| part(format!("setting file {}", number + 1), action_text(action))),
+        ),
+        _ => {}
     }
     parts.push(part("setting operation".into(), vertex.op.digest().to_string()));
     for (position, input) in inputs.iter().enumerate() {
         if let Some((source, files)) = &input.selection {
-            parts.push(part(format!("source {source}"), input.value.clone()));
-            parts.extend(files.iter().cloned());
-        } else if input.image {
-            parts.push(part("base".into(), input.name.clone()));
+            parts.push(part(format!("source {position} {source}"), input.value.clone()));
+            let file = |file: &KeyPart| {
+                let path = file.name.strip_prefix("file ").unwrap_or(&file.name);
+                part(format!("file {position} {path}"), file.value.clone())
+            };
+            parts.extend(files.iter().map(file));
         } else {
-            parts.push(part(format!("input {position} {}", input.name), input.value.clone()));
+            let kind = if input.image { "base" } else { "input" };
+            parts.push(part(
+                format!("{kind} {position}"),
+                format!("{} {}", input.value, input.name),
+            ));
         }
     }
     parts
+}
+
+/// The parts as they may be kept and shown.
+pub(crate) fn concealed<W: Worker>(worker: &W, mut parts: Vec<KeyPart>) -> Vec<KeyPart> {
+    let of_files = |part: &KeyPart| {
+        ["source ", "file ", "base ", "input "]
+            .iter()
+            .any(|word| part.name.starts_with(word))
+    };
+    // Digests and modes say nothing of a secret, and must stay as they are to be compared.
+    for part in parts.iter_mut().filter(|part| !of_files(part)) {
+        part.value = worker.conceal(std::mem::take(&mut part.value));
+    }
+    parts
+}
+
+fn exec_settings(exec: &ExecOp) -> impl Iterator<Item = (&'static str, String)> {
+    let hosts: Vec<String> = exec
+        .extra_hosts
+        .iter()
+        .map(|(name, address)| format!("{name}:{address}"))
+        .collect();
+    let limits: Vec<String> = exec
+        .ulimits
+        .iter()
+        .map(|(name, (soft, hard))| format!("{name}={soft}:{hard}"))
+        .collect();
+    let mounts: Vec<String> = exec.mounts.iter().map(mount_text).collect();
+    [
+        ("command", exec.argv.join(" ")),
+        ("working directory", exec.workdir.clone()),
+        ("user", exec.user.clone()),
+        ("platform", exec.platform.to_string()),
+        ("network", format!("{:?}", exec.network).to_lowercase()),
+        ("security", format!("{:?}", exec.security).to_lowercase()),
+        ("host name", exec.hostname.clone()),
+        ("hosts", hosts.join(" ")),
+        ("limits", limits.join(" ")),
+        (
+            "shm size",
+            exec.shm_size.map(|size| size.to_string()).unwrap_or_default(),
+        ),
+        ("cgroup parent", exec.cgroup_parent.clone().unwrap_or_default()),
+        ("mounts", mounts.join(", ")),
+    ]
+    .into_iter()
+}
+
+fn mount_text(mount: &Mount) -> String {
+    let kind = match &mount.kind {
+        MountKind::Bind { source, writable, .. } => {
+            let writable = if *writable { " (writable)" } else { "" };
+            format!("bind of /{}{writable}", source.trim_start_matches('/'))
+        }
+        MountKind::Cache {
+            id, sharing, read_only, ..
+        } => {
+            let read_only = if *read_only { " (read-only)" } else { "" };
+            format!("cache {id}, {}{read_only}", format!("{sharing:?}").to_lowercase())
+        }
+        MountKind::Tmpfs { .. } => "tmpfs".to_owned(),
+        MountKind::Secret { id, .. } => format!("secret {id}"),
+        MountKind::Ssh { id, .. } => format!("ssh {id}"),
+    };
+    format!("{kind} at {}", mount.target)
+}
+
+fn action_text(action: &FileAction) -> String {
+    let owned = |owner: &Option<Owner>| {
+        owner
+            .as_ref()
+            .map(|owner| format!(" for {}", owner.text))
+            .unwrap_or_default()
+    };
+    let moded = |mode: &Option<String>| {
+        mode.as_ref()
+            .map(|mode| format!(" with mode {mode}"))
+            .unwrap_or_default()
+    };
+    match action {
+        FileAction::Copy(copy) => {
+            let source = if copy.source.is_empty() { "." } else { &copy.source };
+            let left_out = if copy.exclude.is_empty() {
+                String::new()
+            } else {
+                format!(" without {}", copy.exclude.join(" "))
+            };
+            let (owner, mode) = (owned(&copy.owner), moded(&copy.chmod));
+            format!("{source} to {}{left_out}{owner}{mode}", copy.destination)
+        }
+        FileAction::MakeDirectory { path, mode, owner } => {
+            format!("directory {path} with mode {mode:o}{}", owned(owner))
+        }
+        FileAction::MakeFile {
+            destination,
+            name,
+            content,
+            chmod,
+            owner,
+        } => {
+            let digest = Digest::sha256(content);
+            let (owner, mode) = (owned(owner), moded(chmod));
+            format!("file {name} ({}) to {destination}{owner}{mode}", digest.short())
+        }
+    }
+}
+
+/// A variable's value as it may be kept and shown: passwords in URLs are left out, and of a variable whose name says
+/// that it is a secret only so much is kept that a change can be told.
+fn variable_value(name: &str, value: &str) -> String {
+    if is_secret_name(name) {
+        let digest = Digest::sha256(value);
+        return format!("{HIDDEN}{}", &digest.hex()[..8]);
+    }
+    without_password(value)
+}
+
+/// Begins what stands for a value that is not shown.
+pub(crate) const HIDDEN: &str = "(hidden) ";
+
+/// Whether a name says that the value is a secret, by its words.
+fn is_secret_name(name: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "apikey",
+        "auth",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "pword",
+        "passwd",
+        "secret",
+        "token",
+    ];
+    let name = name.to_lowercase();
+    let mut words = name.split('_');
+    let harmless = name.ends_with("_file") || name.ends_with("_version");
+    words.clone().any(|word| WORDS.contains(&word)) && !harmless && !words.any(|word| word == "public")
+}
+
+/// `scheme://user:password@host` without what stands before the `@`.
+fn without_password(value: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = value;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let end = after.find(['/', ' ', '?', '#']).unwrap_or(after.len());
+        rest = match after[..end].rfind('@') {
+            Some(sign) => {
+                shown.push_str("***");
+                &after[sign..]
+            }
+            None => after,
+        };
+    }
+    shown.push_str(rest);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_nobodys_business_is_not_kept() {
+        assert_eq!(variable_value("VERSION", "1.0"), "1.0");
+        assert_eq!(
+            variable_value("https_proxy", "http://me:pw@proxy:3128/x@y"),
+            "http://***@proxy:3128/x@y"
+        );
+        assert_eq!(without_password("a://b c://d:e@f"), "a://b c://***@f");
+        for name in ["NPM_TOKEN", "password", "AWS_SECRET_ACCESS_KEY"] {
+            let kept = variable_value(name, "hunter2");
+            assert!(kept.starts_with(HIDDEN) && !kept.contains("hunter2"), "{name}: {kept}");
+            assert_ne!(kept, variable_value(name, "hunter3"), "a change shows");
+        }
+        assert_eq!(variable_value("MONKEY", "x"), "x", "words count, not letters");
+        assert_eq!(variable_value("PUBLIC_KEY", "x"), "x");
+        assert_eq!(variable_value("TOKEN_FILE", "/t"), "/t");
+    }
 }

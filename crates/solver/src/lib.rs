@@ -7,16 +7,19 @@
 //! * [`worker`] — the seam: what the solver asks of whoever does the work.
 //! * [`key`] — definition keys, content keys and the named parts of both.
 //! * [`driver`] — one task that owns all state; the state machine of a vertex stands there as a table.
-//! * [`reason`] — why a step ran: the nearest record of the same slot, compared part by part.
+//! * [`reason`] — why a step ran: the nearest record of the same step, compared part by part.
+//! * [`forecast`] — what a solve would run, said beforehand.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod driver;
+pub mod forecast;
 pub mod key;
 pub mod reason;
 pub mod worker;
 
 pub use driver::{Solution, SolveError, SolveOptions, Solved, solve};
+pub use forecast::{Forecast, Verdict, forecast};
 pub use key::{InputKey, Selection};
 pub use worker::{Input, Root, Source, StepContext, Worker};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_graph::{EventSink, LocalSource, Vertex};
+use kiln_graph::{EventSink, LocalSource, Vertex, VertexMeta};
 use kiln_store::{CacheKey, CacheRecord, LayerId};
 use tokio_util::sync::CancellationToken;
 
@@ -66,8 +66,15 @@ pub trait Worker: Send + Sync + 'static {
     /// The record of `key`, if all that it names is still here.
     async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, Self::Error>;
 
-    /// Newest records of a slot, to explain a miss.
-    async fn nearest(&self, slot: &str) -> Result<Vec<CacheRecord>, Self::Error>;
+    /// Records to explain a miss with, newest first: of the same slot, and of the same instruction elsewhere in the
+    /// stage.
+    async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, Self::Error>;
+
+    /// Whether there was a record of this very key once, which [`Worker::lookup`] does not give any more.
+    async fn was_kept(&self, key: &CacheKey) -> Result<bool, Self::Error>;
+
+    /// Text that is kept and shown, without the values of the user's secrets.
+    fn conceal(&self, text: String) -> String;
 
     /// Waits until no other process runs a step with this key.
     async fn lock(&self, key: &CacheKey) -> Result<Self::Lock, Self::Error>;

@@ -26,6 +26,8 @@ struct Failure(String);
 #[derive(Default)]
 struct Fake {
     records: Mutex<HashMap<CacheKey, CacheRecord>>,
+    /// Records that were there once.
+    evicted: Mutex<HashMap<CacheKey, CacheRecord>>,
     ran: Mutex<Vec<String>>,
     /// Content of contexts and of steps' roots, by name of the step or context.
     contents: Mutex<HashMap<String, String>>,
@@ -73,7 +75,7 @@ impl Worker for Fake {
         let content = self.contents.lock().unwrap().get(&name).cloned().unwrap_or_default();
         let files = vec![KeyPart {
             name: format!("file {name}"),
-            value: content.clone(),
+            value: format!("644 {content}"),
         }];
         Ok(Some(Selection {
             digest: Digest::sha256(content),
@@ -86,15 +88,20 @@ impl Worker for Fake {
         Ok(self.records.lock().unwrap().get(key).cloned())
     }
 
-    async fn nearest(&self, slot: &str) -> Result<Vec<CacheRecord>, Failure> {
-        Ok(self
-            .records
-            .lock()
-            .unwrap()
-            .values()
-            .filter(|record| record.slot == slot)
-            .cloned()
-            .collect())
+    async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, Failure> {
+        let mut all = self.records.lock().unwrap().clone();
+        all.extend(self.evicted.lock().unwrap().clone());
+        let mut records: Vec<CacheRecord> = all.into_values().filter(|record| record.slot == meta.slot).collect();
+        records.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(records)
+    }
+
+    async fn was_kept(&self, key: &CacheKey) -> Result<bool, Failure> {
+        Ok(self.evicted.lock().unwrap().contains_key(key))
+    }
+
+    fn conceal(&self, text: String) -> String {
+        text.replace("hunter2", "***")
     }
 
     async fn lock(&self, _: &CacheKey) -> Result<(), Failure> {
@@ -335,15 +342,16 @@ async fn a_changed_context_reruns_the_copy_and_what_follows() {
             source: "src".into(),
             added: vec![],
             removed: vec![],
-            changed: vec!["context".into()]
+            changed: vec!["context".into()],
+            remoded: vec![],
         }
     );
-    assert_eq!(
-        events.reason(&graph, "RUN after"),
-        Some(MissReason::ParentChanged {
-            step: "COPY src /".into()
-        })
-    );
+    let led = MissReason::ParentChanged {
+        step: "COPY src /".into(),
+        vertex: copied.clone(),
+        root: reason.root("COPY src /", &copied).map(Box::new),
+    };
+    assert_eq!(events.reason(&graph, "RUN after"), Some(led));
 }
 
 #[tokio::test]

@@ -17,6 +17,12 @@ digest_newtype! {
 /// The time of last use is written only when the one that is kept is older than this, in seconds.
 const USE_GRANULARITY: i64 = 3600;
 
+/// Kind of the documents that remember the keys of removed records.
+const EVICTED: &str = "evicted-record";
+
+/// How many of those are kept.
+const REMEMBERED: i64 = 4096;
+
 /// The kept result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheRecord {
@@ -86,23 +92,28 @@ impl Store {
     /// The newest records of a slot, newest first, whether their layers are here or not.
     pub fn nearest_records(&self, slot: &str, limit: usize) -> Result<Vec<CacheRecord>, StoreError> {
         let database = self.database()?;
-        let keys: Vec<String> = database.read("list cache records", |connection| {
-            let sql = "SELECT key FROM records WHERE slot = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2";
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = "SELECT key FROM records WHERE slot = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2";
+        read_records(database, sql, slot, limit)
+    }
+
+    /// The newest records of steps of a name, newest first, whether their layers are here or not.
+    pub fn records_of_name(&self, name: &str, limit: usize) -> Result<Vec<CacheRecord>, StoreError> {
+        let database = self.database()?;
+        let sql = "SELECT key FROM records WHERE name = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2";
+        read_records(database, sql, name, limit)
+    }
+
+    /// Whether there was a record under a key or alias once: it is still there, with or without its layers, or it was
+    /// removed not too long ago.
+    pub fn was_kept(&self, key: &CacheKey) -> Result<bool, StoreError> {
+        self.database()?.read("look up a cache record", |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM records WHERE key = ?1)
+                           OR EXISTS (SELECT 1 FROM aliases WHERE key = ?1)
+                           OR EXISTS (SELECT 1 FROM documents WHERE kind = ?2 AND name = ?1)";
             connection
                 .prepare_cached(sql)?
-                .query_map(params![slot, limit], |row| row.get(0))?
-                .collect()
-        })?;
-        let mut records = Vec::with_capacity(keys.len());
-        for key in keys {
-            let key = key.parse().map_err(|_| database.invalid("cache key"))?;
-            // Gone if another process removed it in between.
-            if let Some((record, _)) = read_record(database, &key)? {
-                records.push(record);
-            }
-        }
-        Ok(records)
+                .query_row([key.to_string().as_str(), EVICTED], |row| row.get(0))
+        })
     }
 
     /// The further keys that find a record.
@@ -123,6 +134,7 @@ impl Store {
     pub fn delete_record(&self, key: &CacheKey) -> Result<bool, StoreError> {
         self.database()?.write("remove a cache record", |connection| {
             let key = key.to_string();
+            note_eviction(connection, &key)?;
             connection
                 .prepare_cached("DELETE FROM aliases WHERE record = ?1")?
                 .execute([&key])?;
@@ -169,6 +181,45 @@ impl Database {
             Ok(())
         })
     }
+}
+
+/// The records whose keys a query gives.
+fn read_records(database: &Database, sql: &str, of: &str, limit: usize) -> Result<Vec<CacheRecord>, StoreError> {
+    let keys: Vec<String> = database.read("list cache records", |connection| {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        connection
+            .prepare_cached(sql)?
+            .query_map(params![of, limit], |row| row.get(0))?
+            .collect()
+    })?;
+    let mut records = Vec::with_capacity(keys.len());
+    for key in keys {
+        let key = key.parse().map_err(|_| database.invalid("cache key"))?;
+        // Gone if another process removed it in between.
+        if let Some((record, _)) = read_record(database, &key)? {
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+/// Remembers the keys of a record that is about to be removed, so that a step that runs again can say why. Only the
+/// newest are remembered.
+fn note_eviction(connection: &Connection, key: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO documents (kind, name, body, updated_unix)
+             SELECT ?2, key, x'', ?3 FROM records WHERE key = ?1
+             UNION SELECT ?2, key, x'', ?3 FROM aliases WHERE record = ?1",
+        )?
+        .execute(params![key, EVICTED, unix_now()])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM documents WHERE kind = ?1 AND rowid NOT IN
+             (SELECT rowid FROM documents WHERE kind = ?1 ORDER BY rowid DESC LIMIT ?2)",
+        )?
+        .execute(params![EVICTED, REMEMBERED])?;
+    Ok(())
 }
 
 /// Whether this very record is kept under all these keys. Steps that were found in the cache are saved again
@@ -377,6 +428,21 @@ mod tests {
         assert!(!store.delete_record(&key("one")).expect("delete"));
         assert_eq!(store.record(&key("one")).expect("read"), None);
         assert_eq!(store.records().expect("list").len(), 2);
+    }
+
+    #[test]
+    fn a_removed_record_is_told_from_one_that_never_was() {
+        let (_directory, store) = temporary_store();
+        store
+            .put_record(&record("one", Vec::new(), 5), &[key("alias")])
+            .expect("put");
+        let kept = |name: &str| store.was_kept(&key(name)).expect("read");
+        assert!(kept("one") && kept("alias") && !kept("two"));
+        store.delete_record(&key("one")).expect("delete");
+        assert!(kept("one") && kept("alias") && !kept("two"));
+        assert_eq!(store.record(&key("one")).expect("read"), None);
+        assert!(!store.delete_record(&key("two")).expect("delete"));
+        assert!(!kept("two"), "what was never there was not removed");
     }
 
     #[test]

@@ -50,6 +50,18 @@ const SHM_SIZE: u64 = 64 << 20;
 const LOG_TAIL: usize = 20;
 
 impl ExecSettings {
+    /// Text without the values of secrets.
+    pub fn conceal(&self, text: String) -> String {
+        let mask = Mask::new(self.secrets.0.values());
+        if mask.is_empty() {
+            return text;
+        }
+        let mut stream = mask.stream();
+        let mut shown = stream.push(text.as_bytes());
+        shown.extend(stream.finish());
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
     /// Whether steps of a platform run under an emulator.
     pub fn is_emulated(&self, platform: &Platform) -> bool {
         execution(platform) == Execution::Emulated

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, LocalSource, Op, Vertex};
+use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, LocalSource, Op, Vertex, VertexMeta};
 use kiln_image::plan::LayerPlan;
 use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
@@ -455,8 +455,29 @@ impl Worker for LocalWorker {
         Ok(Some(record))
     }
 
-    async fn nearest(&self, slot: &str) -> Result<Vec<CacheRecord>, WorkerError> {
-        Ok(self.store().nearest_records(slot, 8)?)
+    async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, WorkerError> {
+        // Scripts and the like have no place of their own.
+        if meta.slot.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut records = self.store().nearest_records(&meta.slot, NEAREST)?;
+        // An instruction that moved in its stage, because one before it is new or gone, is still the same.
+        if !records.iter().any(|record| record.name == meta.name) {
+            let namesakes = self.store().records_of_name(&meta.name, NEAREST)?;
+            let moved = namesakes
+                .into_iter()
+                .filter(|record| is_moved(&record.slot, &meta.slot));
+            records.extend(moved);
+        }
+        Ok(records)
+    }
+
+    async fn was_kept(&self, key: &CacheKey) -> Result<bool, WorkerError> {
+        Ok(self.store().was_kept(key)?)
+    }
+
+    fn conceal(&self, text: String) -> String {
+        self.settings.exec.conceal(text)
     }
 
     async fn lock(&self, key: &CacheKey) -> Result<KeyLock, WorkerError> {
@@ -499,6 +520,18 @@ impl Worker for LocalWorker {
             _ => false,
         }
     }
+}
+
+/// Records of one kind that a miss is explained with.
+const NEAREST: usize = 8;
+
+/// Whether two slots differ in nothing but the number of the step: file, stage and platform are the same.
+fn is_moved(from: &str, to: &str) -> bool {
+    let split = |slot: &str| {
+        let mut words = slot.rsplitn(3, ' ').map(str::to_owned);
+        (words.next(), words.nth(1))
+    };
+    split(from) == split(to)
 }
 
 impl LocalWorker {

@@ -33,6 +33,11 @@ impl Mask {
         Mask { values }
     }
 
+    /// Whether there is nothing to hide.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The stream of one pipe.
     pub fn stream(&self) -> MaskedStream<'_> {
         MaskedStream {

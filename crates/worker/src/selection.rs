@@ -119,7 +119,7 @@ impl Collector<'_, '_> {
             self.hasher.update(&relative);
             self.hasher.update(b"\0");
             self.hasher.update(value.as_bytes());
-            if !matches!(entry.kind, EntryKind::Directory { .. }) && self.files.len() <= MAX_NAMED_FILES {
+            if self.files.len() <= MAX_NAMED_FILES {
                 self.files.push(KeyPart {
                     name: format!("file {}", String::from_utf8_lossy(&path)),
                     value,
@@ -129,7 +129,7 @@ impl Collector<'_, '_> {
         Ok(())
     }
 
-    /// Everything that is copied of one entry, as text.
+    /// Everything that is copied of one entry, as text: the mode first, so that a change of it alone can be told.
     fn value(&mut self, path: &[u8], entry: &Entry) -> Result<String, WorkerError> {
         let kind = match &entry.kind {
             EntryKind::Directory { .. } => "directory".to_owned(),
@@ -155,7 +155,7 @@ impl Collector<'_, '_> {
             EntryKind::Fifo => "fifo".to_owned(),
             EntryKind::Whiteout => "whiteout".to_owned(),
         };
-        let mut text = format!("{kind} {:o}", entry.mode);
+        let mut text = format!("{:o} {kind}", entry.mode);
         if self.source.keeps_owners() {
             text.push_str(&format!(" {}:{}", entry.uid, entry.gid));
         }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use kiln_dockerfile::lower::{Lowered, Target};
-use kiln_graph::{Event, VertexId};
+use kiln_graph::{Event, LayerContent, VertexId};
 use kiln_image::assemble::{PlacedAnnotations, PlatformImage, assemble_image};
-use kiln_oci::Platform;
+use kiln_oci::{ImageConfig, Manifest, Platform};
 use kiln_solver::{Root, Solved};
 use kiln_worker::Layers;
 use kiln_worker::remote_cache::{CacheDocument, INLINE_FIELD, inline_document};
@@ -104,6 +104,25 @@ async fn image(
         digest: image.manifest.digest().clone(),
         layers: manifest.layers.len(),
         size: manifest.layers.iter().map(|layer| layer.size).sum(),
+        contents: contents(manifest, image.config.value(), base.len()),
     });
     Ok(image)
+}
+
+/// What each layer is for: history and layers go side by side, but for lines that made no layer.
+fn contents(manifest: &Manifest, config: &ImageConfig, base: usize) -> Vec<LayerContent> {
+    let mut instructions = config
+        .history
+        .iter()
+        .filter(|line| !line.empty_layer)
+        .map(|line| line.created_by.clone().unwrap_or_default());
+    let layers = manifest.layers.iter().enumerate();
+    layers
+        .map(|(number, layer)| LayerContent {
+            digest: layer.digest.clone(),
+            size: layer.size,
+            instruction: instructions.next().unwrap_or_default(),
+            base: number < base,
+        })
+        .collect()
 }

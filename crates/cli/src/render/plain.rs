@@ -1,7 +1,8 @@
 //! Lines: each with the step's number, its platform and its time.
 
-use kiln_graph::{Event, MissReason, Outcome, VertexId};
+use kiln_graph::{Event, Outcome, VertexId};
 
+use crate::render::reason::short;
 use crate::render::steps::{Step, Steps};
 
 /// Gives the lines of each event.
@@ -23,7 +24,7 @@ impl Plain {
                 let emulated = if *emulated { " (emulated)" } else { "" };
                 let reason = reason
                     .as_ref()
-                    .map(|reason| format!(" ({})", why(reason)))
+                    .map(|reason| format!(" ({})", short(reason)))
                     .unwrap_or_default();
                 vec![format!(
                     "#{} {}{}{emulated}{reason}",
@@ -89,7 +90,12 @@ impl Plain {
                 lines.extend(hints.iter().map(|hint| format!("hint: {hint}")));
                 lines
             }
-            Event::StepPlanned { .. } | Event::Progress { .. } | Event::PlatformFinished { .. } => Vec::new(),
+            Event::StepPlanned { .. }
+            | Event::StepMatched { .. }
+            | Event::Progress { .. }
+            | Event::PlatformFinished { .. }
+            | Event::AuditFinished { .. }
+            | Event::TestFinished { .. } => Vec::new(),
         }
     }
 }
@@ -100,48 +106,4 @@ fn platform(step: &Step) -> String {
         .as_ref()
         .map(|platform| format!("[{platform}] "))
         .unwrap_or_default()
-}
-
-/// Why a step runs, in a few words.
-pub fn why(reason: &MissReason) -> String {
-    match reason {
-        MissReason::NoRecord => "first run".into(),
-        MissReason::CacheIgnored => "cache ignored".into(),
-        MissReason::InstructionChanged { .. } => "instruction changed".into(),
-        MissReason::VariableChanged { name, .. } => format!("{name} changed"),
-        MissReason::BaseChanged { from, to } => format!("base moved {from} → {to}"),
-        MissReason::FilesChanged {
-            added,
-            removed,
-            changed,
-            ..
-        } => {
-            let count = added.len() + removed.len() + changed.len();
-            match changed.iter().chain(added).chain(removed).next() {
-                Some(first) if count == 1 => format!("{first} changed"),
-                Some(first) => format!("{count} files changed, {first} among them"),
-                None => "files changed".into(),
-            }
-        }
-        MissReason::ParentChanged { step } => format!("after `{}`", step.lines().next().unwrap_or_default()),
-        MissReason::SettingChanged { name, .. } => format!("{name} changed"),
-        MissReason::Evicted => "no longer in the cache".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_short() {
-        let files = MissReason::FilesChanged {
-            source: "src".into(),
-            added: vec!["b".into()],
-            removed: vec![],
-            changed: vec!["a".into()],
-        };
-        assert_eq!(why(&files), "2 files changed, a among them");
-        assert_eq!(why(&MissReason::NoRecord), "first run");
-    }
 }

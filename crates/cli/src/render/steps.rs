@@ -70,7 +70,7 @@ impl Steps {
     pub fn take(&mut self, event: &Event) {
         self.started.get_or_insert_with(Instant::now);
         match event {
-            Event::StepPlanned { vertex, meta } => {
+            Event::StepPlanned { vertex, meta, .. } => {
                 let number = self.order.len() + 1;
                 let step = Step {
                     number,
@@ -137,6 +137,7 @@ impl Steps {
                 digest,
                 layers,
                 size,
+                contents: _,
             } => {
                 self.finished.push(Finished {
                     platform: platform.clone(),
@@ -146,6 +147,7 @@ impl Steps {
                 });
             }
             Event::Warning { message, .. } => self.warnings.push(message.clone()),
+            Event::StepMatched { .. } | Event::AuditFinished { .. } | Event::TestFinished { .. } => {}
         }
     }
 }

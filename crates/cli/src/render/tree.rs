@@ -149,6 +149,7 @@ mod tests {
             steps.take(&Event::StepPlanned {
                 vertex: VertexId(Digest::sha256(name)),
                 meta,
+                inputs: Vec::new(),
             });
         }
         let done = Event::StepFinished {
