@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use kiln_oci::{Algorithm, Digest};
 
 use crate::cache_record::CacheKey;
+use crate::history::BuildId;
 use crate::layer::LayerId;
 
 /// Version of the directory tree. Raised when an older program could not work in it.
 pub(crate) const FORMAT: u64 = 1;
 
 /// Names that may stand in the state directory.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "version",
     "lock",
     "store.db",
@@ -25,6 +26,7 @@ const NAMES: [&str; 13] = [
     "mounts",
     "git",
     "sessions",
+    "history",
 ];
 
 #[derive(Debug)]
@@ -103,6 +105,15 @@ impl Layout {
 
     pub(crate) fn repository(&self, name: &str) -> PathBuf {
         self.root.join("git").join(Digest::sha256(name).hex())
+    }
+
+    pub(crate) fn histories(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
+    /// A file about a build: its journal or its record.
+    pub(crate) fn history(&self, id: &BuildId, kind: &str) -> PathBuf {
+        self.histories().join(format!("{id}.{kind}"))
     }
 
     /// Every directory that a store has from the start.

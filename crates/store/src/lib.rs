@@ -17,6 +17,9 @@
 //! ├── mounts/empty/          a directory that stays empty
 //! ├── git/<hex>              one bare repository each, named by the digest of its remote; used under a key's lock
 //! ├── keys/<hex>             flock: one step with this cache key at a time; removed by its holder
+//! ├── history/               appears with the first build
+//! │   ├── <id>.journal       what happens in a build, locked for as long as it runs
+//! │   └── <id>.record        what came of it; without one and unlocked, the build was interrupted
 //! └── sessions/              what must not outlive its process
 //!     ├── <token>.lock       flock: held by the process until it ends, however it ends
 //!     └── <token>/
@@ -53,6 +56,7 @@ mod cache_record;
 mod database;
 mod document;
 mod error;
+mod history;
 pub mod index;
 mod index_cache;
 mod layer;
@@ -73,6 +77,7 @@ pub use blob::BlobWriter;
 pub use cache_mount::{CacheMount, CacheMountUse};
 pub use cache_record::{CacheKey, CacheRecord, KeyPart};
 pub use error::StoreError;
+pub use history::{BuildId, BuildIdError, BuildJournal, BuildState, HistoryLimit};
 pub use layer::{LayerBlob, LayerId, LayerIdError, LayerRecord};
 pub use lease::{Held, Lease};
 pub use lock::{CollectLock, KeyLock};
