@@ -2,6 +2,7 @@
 
 mod bake;
 mod build;
+mod history;
 mod lint;
 mod meta;
 mod run;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use bake::BakeArgs;
 pub use build::{BuildArgs, OnError, ProgressMode};
+pub use history::{DocumentFormat, HistoryArgs, HistoryCommand, PlanArgs, ReportArgs, ShowArgs, WhyArgs};
 pub use lint::{FailOn, FindingFormat, LintArgs};
 pub use meta::{EventSource, MetaArgs, MetaFormat};
 pub use run::RunArgs;
@@ -32,6 +34,14 @@ pub enum Command {
     Build(Box<BuildArgs>),
     /// Build the targets of a definition in HCL, JSON or Compose
     Bake(Box<BakeArgs>),
+    /// Say what a build would run, without running anything
+    Plan(Box<PlanArgs>),
+    /// Say why the steps of a build ran, or how their results were found
+    Why(WhyArgs),
+    /// Look at what earlier builds did
+    History(HistoryArgs),
+    /// Write a page about a build
+    Report(ReportArgs),
     /// Check Dockerfiles
     Lint(LintArgs),
     /// Compute tags, labels and annotations from git or the job that runs

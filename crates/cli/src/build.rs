@@ -16,7 +16,7 @@ use std::sync::Arc;
 use kiln_graph::{EventSink, Graph, VertexId};
 use kiln_registry::Client;
 use kiln_sandbox::IdentityMap;
-use kiln_solver::{Solution, SolveError, SolveOptions, Solved, StepContext, solve};
+use kiln_solver::{Forecast, Solution, SolveError, SolveOptions, Solved, StepContext, solve};
 use kiln_store::Store;
 use kiln_worker::exec::ExecSettings;
 use kiln_worker::remote_cache::CacheImports;
@@ -152,8 +152,34 @@ impl Unsolved {
     }
 }
 
-async fn solve_graph(solving: Solving<'_>, machine: &Machine, layers: &Layers) -> Result<Solution, Unsolved> {
-    let worker = Arc::new(LocalWorker::new(LocalWorkerSettings {
+/// What a build would run, without running it. What the Dockerfile stands in is fetched already.
+pub async fn forecast(request: &BuildRequest, machine: &Machine) -> Result<Forecasts, BuildError> {
+    let mut linter = frontend::linter(request)?;
+    let planned = frontend::plan(request, machine, &mut linter).await?;
+    let solving = Solving::of(&planned, machine);
+    let targets = solving.targets.clone();
+    let worker = worker(solving, machine, &layers(&planned.request, machine));
+    let forecasts = kiln_solver::forecast(&planned.lowered.graph, &targets, &worker, &step_context(machine)).await;
+    worker
+        .save_contexts()
+        .map_err(|source| BuildError::Worker(Box::new(source)))?;
+    Ok(Forecasts {
+        forecasts: forecasts.map_err(|error| BuildError::solve(&planned.request, error))?,
+        graph: planned.lowered.graph,
+    })
+}
+
+/// A graph, and what would become of it.
+#[derive(Debug)]
+pub struct Forecasts {
+    /// The graph.
+    pub graph: Graph,
+    /// Inputs first.
+    pub forecasts: Vec<Forecast>,
+}
+
+fn worker(solving: Solving<'_>, machine: &Machine, layers: &Layers) -> LocalWorker {
+    LocalWorker::new(LocalWorkerSettings {
         layers: layers.clone(),
         contexts: solving.directories,
         wants: Wants::of(solving.graph, &solving.targets, solving.images),
@@ -162,15 +188,24 @@ async fn solve_graph(solving: Solving<'_>, machine: &Machine, layers: &Layers) -
         ownership: machine.ownership(),
         imports: solving.imports,
         remotes: machine.remotes.clone(),
-    }));
-    let context = StepContext {
+    })
+}
+
+fn step_context(machine: &Machine) -> StepContext {
+    StepContext {
         events: machine.events.clone(),
         cancel: machine.cancel.clone(),
-    };
+    }
+}
+
+async fn solve_graph(solving: Solving<'_>, machine: &Machine, layers: &Layers) -> Result<Solution, Unsolved> {
+    let (graph, targets) = (solving.graph, solving.targets.clone());
+    let worker = Arc::new(worker(solving, machine, layers));
+    let context = step_context(machine);
     let options = SolveOptions {
         parallelism: machine.parallelism,
     };
-    let solved = solve(solving.graph, &solving.targets, worker.clone(), options, context).await;
+    let solved = solve(graph, &targets, worker.clone(), options, context).await;
     // What was learnt of the context is worth keeping whatever became of the build.
     worker
         .save_contexts()

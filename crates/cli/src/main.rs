@@ -12,6 +12,7 @@ mod command_error;
 mod commands;
 mod diagnostic;
 mod environment;
+mod history;
 mod machine;
 mod output;
 mod render;
@@ -52,6 +53,10 @@ fn dispatch(arguments: Arguments) -> Result<i32, CommandError> {
     match arguments.command {
         Command::Build(args) => commands::build::run(*args, &environment),
         Command::Bake(args) => commands::bake::run(&args, &environment),
+        Command::Plan(args) => commands::plan::run(*args, &environment),
+        Command::Why(args) => commands::why::run(&args, &environment),
+        Command::History(args) => commands::history::run(&args, &environment),
+        Command::Report(args) => commands::report::run(&args, &environment),
         Command::Lint(args) => commands::lint::run(&args, &environment),
         Command::Meta(args) => commands::meta::run(&args, &environment),
         Command::Run(args) => commands::run::run(*args, &environment),

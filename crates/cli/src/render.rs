@@ -1,11 +1,13 @@
 //! What people see of a build: events become lines, a live tree, JSON, or nothing.
 
+pub mod explain;
 pub mod findings;
 mod plain;
 pub mod reason;
+pub mod report;
 mod steps;
 mod summary;
-mod tree;
+pub mod tree;
 
 use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -149,9 +151,75 @@ fn live(events: &Receiver<Event>, steps: &mut Steps, color: bool) {
     output::talk_raw("\x1b[?25h");
 }
 
+/// Rows as lines, their columns aligned with a gap between them. The last column is not padded, so that the lines are
+/// those of the peers to the byte.
+pub fn columns<const N: usize>(rows: &[[String; N]], gap: usize) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N)
+        .map(|column| if column + 1 < N { width(column) + gap } else { 0 })
+        .collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths);
+        cells.map(|(cell, width)| format!("{cell:width$}")).collect::<String>()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Rows as lines for people.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let lines = columns(rows, 3).into_iter();
+    lines.map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Text of others (paths, instructions) on one line of a terminal: what could move the cursor is spelt out.
+pub fn plain_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// Milliseconds for people.
+pub fn time(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1_000 => format!("{milliseconds}ms"),
+        1_000..60_000 => format!("{:.1}s", milliseconds as f64 / 1_000.0),
+        _ => {
+            let seconds = milliseconds.div_euclid(1_000);
+            match seconds {
+                0..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+                _ => format!("{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
+            }
+        }
+    }
+}
+
 fn size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(rustix::stdio::stderr()) {
         Ok(size) if size.ws_col > 0 => (size.ws_col.into(), size.ws_row.max(10).into()),
         _ => (80, 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_others_moves_the_cursor() {
+        assert_eq!(plain_text("a\x1b[2Jb\nü"), "a\\u{1b}[2Jb\\nü");
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!(
+            [time(7), time(1_250), time(61_000), time(7_260_000)],
+            ["7ms", "1.2s", "1m01s", "2h01m"]
+        );
     }
 }

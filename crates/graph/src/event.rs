@@ -59,6 +59,8 @@ pub enum Event {
         vertex: VertexId,
         /// How its result was found.
         hit: Hit,
+        /// The cache that the record came from; None is the local store.
+        cache: Option<String>,
         /// How long it took when it ran, if its record was read.
         took: Option<Duration>,
         /// When it ran, in seconds since the Unix epoch, if its record was read.

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::key::{InputKey, NamedInput, cache_key, concealed, fresh_key, key_parts};
 use crate::reason::{Parent, explain};
-use crate::{Input, Root, Selection, Source, StepContext, Worker};
+use crate::{Found, Input, Root, Selection, Source, StepContext, Worker};
 
 /// How a solve is carried out.
 #[derive(Debug, Clone)]
@@ -130,7 +130,9 @@ struct Node {
 enum Output {
     Source(Source),
     Selections(Vec<Option<Selection>>),
-    Record(Option<CacheRecord>),
+    Record(Option<Found>),
+    /// A record from elsewhere was given its place here.
+    Placed,
     Ran {
         root: Root,
         canonical: CacheKey,
@@ -349,11 +351,7 @@ impl<W: Worker> Driver<W> {
                 reason: from.reason.clone(),
                 key: from.canonical.clone(),
                 selection: selection.clone(),
-                name: if from.description.is_empty() {
-                    from.vertex.meta.name.clone()
-                } else {
-                    from.description.clone()
-                },
+                name: from.description.clone(),
             });
         }
         let step = Step {
@@ -382,13 +380,16 @@ impl<W: Worker> Driver<W> {
                 self.keyed(position);
                 self.advance(position);
             }
-            Output::Record(Some(record)) => {
+            Output::Record(Some(found)) => {
                 self.nodes[position].matched = true;
-                self.context
-                    .events
-                    .send(matched(&self.nodes[position].vertex.id, Hit::Definition, Some(&record)));
-                self.done(position, record.layers.into(), record.key);
+                let hit = matched(&self.nodes[position].vertex.id, Hit::Definition, Some(&found));
+                self.context.events.send(hit);
+                if found.record.slot.is_empty() {
+                    self.place(position, found.record.clone());
+                }
+                self.done(position, found.record.layers.into(), found.record.key);
             }
+            Output::Placed => {}
             Output::Record(None) => {
                 self.want_inputs(position);
                 self.advance(position);
@@ -402,6 +403,34 @@ impl<W: Worker> Driver<W> {
                 self.done(position, root, canonical);
             }
         }
+    }
+
+    /// Gives a record from elsewhere its slot and parts, so that a later miss can be explained against it.
+    fn place(&mut self, position: usize, record: CacheRecord) {
+        let node = &self.nodes[position];
+        let inputs = node.inputs.iter().zip(&node.selections).enumerate();
+        let named = inputs.map(|(at, (&input, selection))| {
+            let from = &self.nodes[input];
+            let key = from.canonical.as_ref().or(from.provisional.as_ref());
+            let key = key.map(ToString::to_string).unwrap_or_default();
+            NamedInput::new(
+                &node.vertex,
+                at,
+                &from.vertex,
+                &from.description,
+                selection.as_ref(),
+                key,
+            )
+        });
+        let parts = key_parts(&node.vertex, &named.collect::<Vec<_>>());
+        let placed = CacheRecord {
+            slot: node.vertex.meta.slot.clone(),
+            parts: concealed(&*self.worker, parts),
+            ..record
+        };
+        let worker = self.worker.clone();
+        self.jobs
+            .spawn(async move { (position, worker.save(placed, Vec::new()).await.map(|()| Output::Placed)) });
     }
 
     fn done(&mut self, position: usize, root: Root, canonical: CacheKey) {
@@ -485,12 +514,13 @@ impl Node {
     }
 }
 
-fn matched(vertex: &VertexId, hit: Hit, record: Option<&CacheRecord>) -> Event {
+fn matched(vertex: &VertexId, hit: Hit, found: Option<&Found>) -> Event {
     Event::StepMatched {
         vertex: vertex.clone(),
         hit,
-        took: record.map(|record| Duration::from_millis(record.duration_ms)),
-        created_unix: record.map(|record| record.created_unix),
+        cache: found.and_then(|found| found.cache.clone()),
+        took: found.map(|found| Duration::from_millis(found.record.duration_ms)),
+        created_unix: found.map(|found| found.record.created_unix),
     }
 }
 
@@ -558,18 +588,18 @@ impl<W: Worker> Step<W> {
         if !self.vertex.meta.ignore_cache {
             for (key, hit) in [(&definition, Hit::Definition), (&content, Hit::Content)] {
                 if Some(key) != self.provisional.as_ref()
-                    && let Some(record) = self.worker.lookup(key).await?
+                    && let Some(found) = self.worker.lookup(key).await?
                 {
-                    return self.found(hit, record, [definition.clone(), content.clone()]).await;
+                    return self.found(hit, found, [definition.clone(), content.clone()]).await;
                 }
             }
         }
         let permit = self.permits.clone().acquire_owned().await;
         let _lock = self.worker.lock(&content).await?;
         if !self.vertex.meta.ignore_cache
-            && let Some(record) = self.worker.lookup(&content).await?
+            && let Some(found) = self.worker.lookup(&content).await?
         {
-            return self.found(Hit::Concurrent, record, [definition, content]).await;
+            return self.found(Hit::Concurrent, found, [definition, content]).await;
         }
         let output = self.execute(definition, content).await?;
         drop(permit);
@@ -590,15 +620,21 @@ impl<W: Worker> Step<W> {
         cache_key(&self.vertex, &inputs)
     }
 
-    async fn found(&self, hit: Hit, record: CacheRecord, keys: [CacheKey; 2]) -> Result<(Output, Outcome), W::Error> {
-        self.context.events.send(matched(&self.vertex.id, hit, Some(&record)));
+    async fn found(&self, hit: Hit, found: Found, keys: [CacheKey; 2]) -> Result<(Output, Outcome), W::Error> {
+        self.context.events.send(matched(&self.vertex.id, hit, Some(&found)));
+        let mut record = found.record;
+        let is_placed = !record.slot.is_empty();
+        if !is_placed {
+            record.slot = self.vertex.meta.slot.clone();
+            record.parts = self.parts();
+        }
         let output = Output::Ran {
             root: record.layers.clone().into(),
             canonical: record.key.clone(),
             reason: None,
         };
         let aliases = self.aliases(&record.key, keys);
-        if !aliases.is_empty() {
+        if !aliases.is_empty() || !is_placed {
             self.worker.save(record, aliases).await?;
         }
         Ok((output, Outcome::Cached))
@@ -652,25 +688,18 @@ impl<W: Worker> Step<W> {
 
     fn parts(&self) -> Vec<KeyPart> {
         let inputs = self.inputs.iter().enumerate();
-        let named: Vec<NamedInput> = inputs.map(|(at, input)| self.named(at, input)).collect();
-        concealed(&*self.worker, key_parts(&self.vertex, &named))
-    }
-
-    fn named(&self, at: usize, input: &StepInput) -> NamedInput {
-        let value = match (&input.selection, &input.key) {
-            (Some(selection), _) => selection.digest.to_string(),
-            (None, key) => key.as_ref().map(ToString::to_string).unwrap_or_default(),
-        };
-        let selection = input.selection.as_ref().map(|selection| {
-            let source = self.vertex.op.source_of_input(at).unwrap_or_else(|| input.name.clone());
-            (source, selection.files.clone())
+        let named = inputs.map(|(at, input)| {
+            let key = input.key.as_ref().map(ToString::to_string).unwrap_or_default();
+            NamedInput::new(
+                &self.vertex,
+                at,
+                &input.vertex,
+                &input.name,
+                input.selection.as_ref(),
+                key,
+            )
         });
-        NamedInput {
-            name: input.name.clone(),
-            value,
-            image: matches!(input.vertex.op, Op::Image(_)),
-            selection,
-        }
+        concealed(&*self.worker, key_parts(&self.vertex, &named.collect::<Vec<_>>()))
     }
 }
 

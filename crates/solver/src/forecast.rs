@@ -12,7 +12,7 @@ use kiln_store::{CacheKey, CacheRecord};
 use crate::driver::select_all;
 use crate::key::{InputKey, NamedInput, cache_key, concealed, key_parts};
 use crate::reason::{Parent, explain, nearest};
-use crate::{Input, Root, Selection, SolveError, StepContext, Worker};
+use crate::{Found, Input, Root, Selection, SolveError, StepContext, Worker};
 
 /// What is known of one vertex beforehand.
 #[derive(Debug, Clone)]
@@ -33,7 +33,12 @@ pub enum Verdict {
     /// A source: it is looked at, not run.
     Source,
     /// Its result is there.
-    Cached(Hit),
+    Cached {
+        /// How it is found.
+        hit: Hit,
+        /// The cache that has the record; None is the local store.
+        cache: Option<String>,
+    },
     /// It runs.
     Runs(MissReason),
     /// It runs unless the files that it takes from a step that runs come out as they were.
@@ -67,12 +72,12 @@ pub async fn forecast<W: Worker>(
         }
         if let Some(key) = node.key.clone().filter(|_| !node.vertex.op.is_source()) {
             let vertex = node.vertex;
-            let record = worker.lookup(&key).await.map_err(|source| SolveError::Step {
+            let found = worker.lookup(&key).await.map_err(|source| SolveError::Step {
                 vertex: Box::new(vertex.clone()),
                 source,
             })?;
-            if let Some(record) = record {
-                node.found(Hit::Definition, record);
+            if let Some(found) = found {
+                node.found(Hit::Definition, found);
             }
         }
         if node.record.is_none() {
@@ -112,7 +117,7 @@ struct Known<'g> {
     /// What it takes, by input position, as far as that is known.
     selections: Vec<Option<Selection>>,
     wanted: bool,
-    record: Option<(Hit, CacheRecord)>,
+    record: Option<(Hit, Found)>,
     verdict: Option<Verdict>,
 }
 
@@ -175,35 +180,41 @@ async fn judge<'g, W: Worker>(
     if vertex.op.is_source() {
         return Ok(Verdict::Source);
     }
-    if let Some((hit, _)) = &node.record {
-        return Ok(Verdict::Cached(*hit));
+    if let Some((hit, found)) = &node.record {
+        return Ok(Verdict::Cached {
+            hit: *hit,
+            cache: found.cache.clone(),
+        });
     }
     if !node.wanted {
-        return Ok(Verdict::Cached(Hit::NotNeeded));
+        return Ok(Verdict::Cached {
+            hit: Hit::NotNeeded,
+            cache: None,
+        });
     }
     let definition = node.key.clone();
-    if let Some(record) = by_content(vertex, known, worker).await? {
+    if let Some(found) = by_content(vertex, known, worker).await? {
+        let cache = found.cache.clone();
         if let Some(node) = known.get_mut(&vertex.id) {
-            node.found(Hit::Content, record);
+            node.found(Hit::Content, found);
         }
-        return Ok(Verdict::Cached(Hit::Content));
+        return Ok(Verdict::Cached {
+            hit: Hit::Content,
+            cache,
+        });
     }
     let node = &known[&vertex.id];
     let inputs = vertex.inputs.iter().enumerate().map(|(at, id)| {
-        let (from, selection) = (&known[id], &node.selections[at]);
-        let key = || from.key.as_ref().map_or("unknown".to_owned(), ToString::to_string);
-        let source = vertex
-            .op
-            .source_of_input(at)
-            .unwrap_or_else(|| from.description.clone());
-        NamedInput {
-            name: from.description.clone(),
-            value: selection
-                .as_ref()
-                .map_or_else(key, |selection| selection.digest.to_string()),
-            image: matches!(from.vertex.op, Op::Image(_)),
-            selection: selection.as_ref().map(|selection| (source, selection.files.clone())),
-        }
+        let from = &known[id];
+        let key = from.key.as_ref().map_or("unknown".to_owned(), ToString::to_string);
+        NamedInput::new(
+            vertex,
+            at,
+            from.vertex,
+            &from.description,
+            node.selections[at].as_ref(),
+            key,
+        )
     });
     let parts = concealed(worker, key_parts(vertex, &inputs.collect::<Vec<_>>()));
     let parents: Vec<Parent> = vertex.inputs.iter().map(|id| parent(&known[id])).collect();
@@ -230,17 +241,17 @@ async fn by_content<W: Worker>(
     vertex: &Vertex,
     known: &mut HashMap<&VertexId, Known<'_>>,
     worker: &W,
-) -> Result<Option<CacheRecord>, W::Error> {
+) -> Result<Option<Found>, W::Error> {
     if vertex.meta.ignore_cache || vertex.inputs.iter().any(|id| known[id].runs()) {
         return Ok(None);
     }
     let mut selections = known[&vertex.id].selections.clone();
     for (at, id) in vertex.inputs.iter().enumerate() {
         // The files of an image that nothing was made from yet may be far away.
-        let Some((_, record)) = known[id].record.as_ref().filter(|_| selections[at].is_none()) else {
+        let Some((_, found)) = known[id].record.as_ref().filter(|_| selections[at].is_none()) else {
             continue;
         };
-        let root = Input::Root(record.layers.clone().into());
+        let root = Input::Root(found.record.layers.clone().into());
         selections[at] = worker.select(vertex, at, &root).await?;
     }
     let Some(node) = known.get_mut(&vertex.id) else {
@@ -256,9 +267,9 @@ async fn by_content<W: Worker>(
 
 impl Known<'_> {
     /// From here on, what comes after is looked up by the key that the record has.
-    fn found(&mut self, hit: Hit, record: CacheRecord) {
-        self.key = Some(record.key.clone());
-        self.record = Some((hit, record));
+    fn found(&mut self, hit: Hit, found: Found) {
+        self.key = Some(found.record.key.clone());
+        self.record = Some((hit, found));
     }
 
     fn runs(&self) -> bool {
@@ -283,8 +294,8 @@ async fn last<W: Worker>(vertex: &Vertex, node: &Known<'_>, worker: &W) -> Resul
         return Ok(None);
     }
     let took = |record: &CacheRecord| Duration::from_millis(record.duration_ms);
-    if let Some((_, record)) = &node.record {
-        return Ok(Some(took(record)));
+    if let Some((_, found)) = &node.record {
+        return Ok(Some(took(&found.record)));
     }
     let records = worker.nearest(&vertex.meta).await?;
     let parts = key_parts(vertex, &[]);

@@ -74,6 +74,31 @@ pub struct NamedInput {
     pub selection: Option<(String, Vec<KeyPart>)>,
 }
 
+impl NamedInput {
+    /// The input of `vertex` at a position: what gives it, how a source is described, what is taken from it, and its key.
+    pub fn new(
+        vertex: &Vertex,
+        position: usize,
+        from: &Vertex,
+        description: &str,
+        selection: Option<&Selection>,
+        key: String,
+    ) -> NamedInput {
+        let name = if description.is_empty() {
+            from.meta.name.clone()
+        } else {
+            description.to_owned()
+        };
+        let source = vertex.op.source_of_input(position).unwrap_or_else(|| name.clone());
+        NamedInput {
+            value: selection.map_or(key, |selection| selection.digest.to_string()),
+            image: matches!(from.op, Op::Image(_)),
+            selection: selection.map(|selection| (source, selection.files.clone())),
+            name,
+        }
+    }
+}
+
 /// The named parts of a vertex' key, for [`crate::reason`]:
 ///
 /// | name | value |
@@ -261,7 +286,7 @@ fn is_secret_name(name: &str) -> bool {
 }
 
 /// `scheme://user:password@host` without what stands before the `@`.
-fn without_password(value: &str) -> String {
+pub fn without_password(value: &str) -> String {
     let mut shown = String::new();
     let mut rest = value;
     while let Some(at) = rest.find("://") {

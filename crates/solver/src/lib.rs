@@ -22,4 +22,4 @@ pub mod worker;
 pub use driver::{Solution, SolveError, SolveOptions, Solved, solve};
 pub use forecast::{Forecast, Verdict, forecast};
 pub use key::{InputKey, Selection};
-pub use worker::{Input, Root, Source, StepContext, Worker};
+pub use worker::{Found, Input, Root, Source, StepContext, Worker};

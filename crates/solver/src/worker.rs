@@ -32,6 +32,15 @@ pub struct Source {
     pub description: String,
 }
 
+/// A record that answers a lookup.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The record. One from elsewhere has neither slot nor parts.
+    pub record: CacheRecord,
+    /// The cache that it came from; None is the local store.
+    pub cache: Option<String>,
+}
+
 /// What a running step is given besides its inputs.
 #[derive(Clone)]
 pub struct StepContext {
@@ -63,8 +72,8 @@ pub trait Worker: Send + Sync + 'static {
     /// where the operation takes selected files. None: the whole input counts, and its key stands for it.
     async fn select(&self, vertex: &Vertex, position: usize, input: &Input) -> Result<Option<Selection>, Self::Error>;
 
-    /// The record of `key`, if all that it names is still here.
-    async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, Self::Error>;
+    /// The record of `key`, if all that it names is still to be had.
+    async fn lookup(&self, key: &CacheKey) -> Result<Option<Found>, Self::Error>;
 
     /// Records to explain a miss with, newest first: of the same slot, and of the same instruction elsewhere in the
     /// stage.

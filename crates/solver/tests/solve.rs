@@ -14,7 +14,7 @@ use kiln_graph::{
 };
 use kiln_oci::{Digest, Platform};
 use kiln_solver::key::cache_key;
-use kiln_solver::{Input, Root, Selection, SolveError, SolveOptions, Source, StepContext, Worker, solve};
+use kiln_solver::{Found, Input, Root, Selection, SolveError, SolveOptions, Source, StepContext, Worker, solve};
 use kiln_store::{CacheKey, CacheRecord, KeyPart, LayerId};
 use tokio_util::sync::CancellationToken;
 
@@ -83,9 +83,10 @@ impl Worker for Fake {
         }))
     }
 
-    async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, Failure> {
+    async fn lookup(&self, key: &CacheKey) -> Result<Option<Found>, Failure> {
         self.lookups.fetch_add(1, Ordering::SeqCst);
-        Ok(self.records.lock().unwrap().get(key).cloned())
+        let record = self.records.lock().unwrap().get(key).cloned();
+        Ok(record.map(|record| Found { record, cache: None }))
     }
 
     async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, Failure> {

@@ -17,12 +17,6 @@ digest_newtype! {
 /// The time of last use is written only when the one that is kept is older than this, in seconds.
 const USE_GRANULARITY: i64 = 3600;
 
-/// Kind of the documents that remember the keys of removed records.
-const EVICTED: &str = "evicted-record";
-
-/// How many of those are kept.
-const REMEMBERED: i64 = 4096;
-
 /// The kept result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheRecord {
@@ -103,19 +97,6 @@ impl Store {
         read_records(database, sql, name, limit)
     }
 
-    /// Whether there was a record under a key or alias once: it is still there, with or without its layers, or it was
-    /// removed not too long ago.
-    pub fn was_kept(&self, key: &CacheKey) -> Result<bool, StoreError> {
-        self.database()?.read("look up a cache record", |connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM records WHERE key = ?1)
-                           OR EXISTS (SELECT 1 FROM aliases WHERE key = ?1)
-                           OR EXISTS (SELECT 1 FROM documents WHERE kind = ?2 AND name = ?1)";
-            connection
-                .prepare_cached(sql)?
-                .query_row([key.to_string().as_str(), EVICTED], |row| row.get(0))
-        })
-    }
-
     /// The further keys that find a record.
     pub fn record_aliases(&self, key: &CacheKey) -> Result<Vec<CacheKey>, StoreError> {
         let database = self.database()?;
@@ -130,11 +111,21 @@ impl Store {
             .collect()
     }
 
+    /// Whether something is known of a record under a key or alias, even if its layers are gone: then it was there once.
+    pub fn was_kept(&self, key: &CacheKey) -> Result<bool, StoreError> {
+        self.database()?.read("look up a cache record", |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM records WHERE key = ?1)
+                           OR EXISTS (SELECT 1 FROM aliases WHERE key = ?1)";
+            connection
+                .prepare_cached(sql)?
+                .query_row([key.to_string()], |row| row.get(0))
+        })
+    }
+
     /// Removes a record and its aliases. False if there is none under this very key.
     pub fn delete_record(&self, key: &CacheKey) -> Result<bool, StoreError> {
         self.database()?.write("remove a cache record", |connection| {
             let key = key.to_string();
-            note_eviction(connection, &key)?;
             connection
                 .prepare_cached("DELETE FROM aliases WHERE record = ?1")?
                 .execute([&key])?;
@@ -201,25 +192,6 @@ fn read_records(database: &Database, sql: &str, of: &str, limit: usize) -> Resul
         }
     }
     Ok(records)
-}
-
-/// Remembers the keys of a record that is about to be removed, so that a step that runs again can say why. Only the
-/// newest are remembered.
-fn note_eviction(connection: &Connection, key: &str) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO documents (kind, name, body, updated_unix)
-             SELECT ?2, key, x'', ?3 FROM records WHERE key = ?1
-             UNION SELECT ?2, key, x'', ?3 FROM aliases WHERE record = ?1",
-        )?
-        .execute(params![key, EVICTED, unix_now()])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM documents WHERE kind = ?1 AND rowid NOT IN
-             (SELECT rowid FROM documents WHERE kind = ?1 ORDER BY rowid DESC LIMIT ?2)",
-        )?
-        .execute(params![EVICTED, REMEMBERED])?;
-    Ok(())
 }
 
 /// Whether this very record is kept under all these keys. Steps that were found in the cache are saved again
@@ -431,18 +403,14 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_record_is_told_from_one_that_never_was() {
+    fn a_record_that_lost_its_layers_is_told_from_one_that_never_was() {
         let (_directory, store) = temporary_store();
-        store
-            .put_record(&record("one", Vec::new(), 5), &[key("alias")])
-            .expect("put");
+        let lost = record("one", vec![LayerId::random()], 5);
+        store.put_record(&lost, &[key("alias")]).expect("put");
+        assert_eq!(store.record(&key("one")).expect("read"), None);
         let kept = |name: &str| store.was_kept(&key(name)).expect("read");
         assert!(kept("one") && kept("alias") && !kept("two"));
-        store.delete_record(&key("one")).expect("delete");
-        assert!(kept("one") && kept("alias") && !kept("two"));
-        assert_eq!(store.record(&key("one")).expect("read"), None);
-        assert!(!store.delete_record(&key("two")).expect("delete"));
-        assert!(!kept("two"), "what was never there was not removed");
+        assert_eq!(store.records_of_name("one", 5).expect("list"), [lost]);
     }
 
     #[test]

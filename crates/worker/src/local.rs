@@ -12,7 +12,7 @@ use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
 use kiln_oci::Digest;
 use kiln_solver::key::cache_key;
-use kiln_solver::{Input, Root, Selection, Source, StepContext, Worker};
+use kiln_solver::{Found, Input, Root, Selection, Source, StepContext, Worker};
 use kiln_store::index::{Entry, EntryKind, Mtime};
 use kiln_store::{CacheKey, CacheRecord, KeyLock, LayerId, LayerRecord, Store};
 use tokio::sync::OnceCell;
@@ -439,20 +439,23 @@ impl Worker for LocalWorker {
         selection.await.map(Some)
     }
 
-    async fn lookup(&self, key: &CacheKey) -> Result<Option<CacheRecord>, WorkerError> {
+    async fn lookup(&self, key: &CacheKey) -> Result<Option<Found>, WorkerError> {
         if let Some(record) = self.store().record(key)?
             && self.settings.layers.are_available(&record.layers)?
         {
-            return Ok(Some(record));
+            return Ok(Some(Found { record, cache: None }));
         }
-        let Some((record, aliases)) = self.settings.imports.lookup(key, &self.settings.layers).await? else {
+        let Some(imported) = self.settings.imports.lookup(key, &self.settings.layers).await? else {
             return Ok(None);
         };
-        if !self.settings.layers.are_available(&record.layers)? {
+        if !self.settings.layers.are_available(&imported.record.layers)? {
             return Ok(None);
         }
-        self.store().put_record(&record, &aliases)?;
-        Ok(Some(record))
+        self.store().put_record(&imported.record, &imported.aliases)?;
+        Ok(Some(Found {
+            record: imported.record,
+            cache: Some(imported.cache),
+        }))
     }
 
     async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, WorkerError> {

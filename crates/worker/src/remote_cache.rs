@@ -31,7 +31,7 @@ pub use actions::{ActionsCache, ActionsSettings};
 pub(crate) use chunks::restore as restore_mount;
 pub use document::{CacheContents, CacheDocument, CachedLayer, CachedMount, CachedRecord};
 pub use export::{ExportChoice, ExportMode, KeyedGraph, collect, export};
-pub use import::CacheImports;
+pub use import::{CacheImports, ImportedRecord};
 pub use inline::{INLINE_FIELD, inline_document};
 pub use object::ObjectCache;
 pub use s3::{S3Cache, S3Settings};

@@ -134,6 +134,9 @@ pub struct BuildArgs {
         hide_default_value = true
     )]
     pub on_error: OnError,
+    /// Say at the end for each step why it ran, or how its result was found
+    #[arg(long)]
+    pub explain: bool,
     /// Only check the Dockerfile: short for --call=check
     #[arg(long)]
     pub check: bool,

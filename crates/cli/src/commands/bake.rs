@@ -8,11 +8,11 @@ use kiln_graph::{Op, VertexId};
 use kiln_oci::Platform;
 use serde_json::{Value, json};
 
-use super::build::{Surroundings, explain, is_foreign, metadata, on_this_machine, write_json};
+use super::build::{Surroundings, explain, is_foreign, metadata, on_this_machine, recording, write_json};
 use crate::args::BakeArgs;
 use crate::build::request::Destination;
 use crate::build::together::{self, Failed, NamedRequest, Plan};
-use crate::build::{BuildResult, Output};
+use crate::build::{BuildRequest, BuildResult, Output};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 use crate::output;
@@ -44,6 +44,7 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
         args: &requests.common,
         steps: settings::step_settings(&requests.common, environment)?,
         foreign: requests.targets.iter().any(|target| is_foreign(&target.request)),
+        recorded: None,
         environment,
     };
     if !requests.calls.is_empty() {
@@ -53,17 +54,27 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
         let planned = on_this_machine(surroundings, async |machine| {
             together::plan_all(&requests.targets, machine).await
         });
-        let (plan, identities) = planned?;
+        let (plan, identities, _) = planned?;
         let plan = plan.map_err(|failed| explained(failed, &requests, identities))?;
         plan_lines(&plan, &requests.targets)
             .iter()
             .for_each(|line| output::line(line));
         return Ok(0);
     }
-    let (built, identities) = on_this_machine(surroundings, async |machine| {
+    let asked: Vec<&BuildRequest> = requests.targets.iter().map(|target| &target.request).collect();
+    let surroundings = Surroundings {
+        recorded: Some(recording::summary("bake", &asked)),
+        ..surroundings
+    };
+    let (built, identities, recording) = on_this_machine(surroundings, async |machine| {
         together::run(&requests.targets, machine).await
     })?;
-    let built = built.map_err(|failed| explained(failed, &requests, identities))?;
+    let built = built.map_err(|failed| explained(failed, &requests, identities));
+    let published = built
+        .as_ref()
+        .map(|built| built.iter().filter_map(|result| result.published.as_ref()).collect());
+    recording.finish(published, requests.common.explain);
+    let built = built?;
     report(args, &requests, &built).map(|()| 0)
 }
 
@@ -110,7 +121,7 @@ fn answer(requests: &Requests, surroundings: Surroundings<'_>) -> Result<i32, Co
         }
     }
     let several = calls.len() > 1;
-    let (answered, identities) = on_this_machine(surroundings, async |machine| {
+    let (answered, identities, _) = on_this_machine(surroundings, async |machine| {
         let mut highest = 0;
         for (target, call) in calls {
             let named = &requests.targets[target];

@@ -16,10 +16,14 @@ use crate::args::BuildArgs;
 use crate::build::{BuildError, BuildRequest, BuildResult, Machine, Published};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
-use crate::settings::call::Method;
+use crate::history::RequestSummary;
+use crate::settings::call::{Call, Method};
 use crate::{diagnostic, machine, output, render, settings};
 
 mod after_failure;
+pub(super) mod recording;
+
+use recording::Recording;
 
 /// What a user without subordinate ids should know when a step fails.
 const SINGLE_ID: &str = "this user has no subordinate ids (/etc/subuid, /etc/subgid), so files can only belong to the user itself and `chown` to others fails: \
@@ -28,6 +32,11 @@ const SINGLE_ID: &str = "this user has no subordinate ids (/etc/subuid, /etc/sub
 /// Builds, and says what came of it.
 pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandError> {
     let call = settings::call::call(&args)?;
+    carry_out(call, args, environment)
+}
+
+/// Does with the Dockerfile what is asked for.
+pub fn carry_out(call: Call, args: BuildArgs, environment: &Environment) -> Result<i32, CommandError> {
     let (request, _files) = settings::build_request(&args, environment)?;
     let mut steps = settings::step_settings(&args, environment)?;
     if steps.keep_failed && !after_failure::is_possible() {
@@ -38,9 +47,10 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
         args: &args,
         steps,
         foreign: is_foreign(&request),
+        recorded: (call.method == Method::Build).then(|| recording::summary(&args.context, &[&request])),
         environment,
     };
-    let (result, identities) = on_this_machine(surroundings, async |machine| match call.method {
+    let (result, identities, recording) = on_this_machine(surroundings, async |machine| match call.method {
         Method::Build => crate::build::run(&request, machine)
             .await
             .map(|result| Done::Built(Box::new(result))),
@@ -50,6 +60,12 @@ pub fn run(args: BuildArgs, environment: &Environment) -> Result<i32, CommandErr
         let kept = error.take_failed_step();
         (explain(error, identities), kept)
     });
+    let built = match &result {
+        Ok(Done::Built(result)) => Ok(result.published.iter().collect()),
+        Ok(Done::Answered(_)) => Ok(Vec::new()),
+        Err((command, _)) => Err(command),
+    };
+    recording.finish(built, args.explain);
     let result = match result {
         Ok(result) => result,
         Err((command, None)) => return Err(command),
@@ -69,6 +85,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) steps: ExecSettings,
     /// Whether emulators will be needed.
     pub(super) foreign: bool,
+    /// What the history says was asked for; None: it is not worth a record.
+    pub(super) recorded: Option<RequestSummary>,
     pub(super) environment: &'a Environment,
 }
 
@@ -84,11 +102,12 @@ pub(super) fn is_foreign(request: &BuildRequest) -> bool {
 pub(super) fn on_this_machine<T, E>(
     surroundings: Surroundings<'_>,
     work: impl AsyncFnOnce(&Machine) -> Result<T, E>,
-) -> Result<(Result<T, E>, IdentityMap), CommandError> {
+) -> Result<(Result<T, E>, IdentityMap, Recording), CommandError> {
     let Surroundings {
         args,
         steps,
         foreign,
+        recorded,
         environment,
     } = surroundings;
     let identities = machine::enter_namespace()?;
@@ -101,12 +120,13 @@ pub(super) fn on_this_machine<T, E>(
     let remotes = machine::remotes(environment, &store, auth);
     let client = machine::client(environment)?;
     let renderer = render::Renderer::start(render::mode(args, environment), environment);
+    let recording = Recording::begin(recorded, &store, renderer.sink() as Arc<dyn EventSink>);
     let runtime = machine::runtime()?;
     let result = runtime.block_on(async {
         let machine = Machine {
             store,
             client,
-            events: renderer.sink() as Arc<dyn EventSink>,
+            events: recording.sink(),
             cancel: machine::cancel_on_interrupt(),
             exec: ExecSettings { emulators, ..steps },
             remotes,
@@ -120,7 +140,7 @@ pub(super) fn on_this_machine<T, E>(
     // Work that was cancelled has ended by now; what idles need not be waited for.
     runtime.shutdown_background();
     renderer.finish(result.is_ok());
-    Ok((result, identities))
+    Ok((result, identities, recording))
 }
 
 /// What was done with the Dockerfile.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::build::{BuildError, BuildRequest, Machine, frontend, remote};
 use crate::output;
+use crate::render::columns;
 use crate::render::findings::{self, Checked, encoded, location};
 use crate::settings::call::{Call, Method};
 
@@ -33,6 +34,7 @@ pub async fn run(call: Call, request: &BuildRequest, machine: &Machine) -> Resul
             show(call, || outline_lines(outline), || outline_value(outline, request));
             Ok(0)
         }
+        Method::Plan => super::plan::answer(call.json, request, machine).await,
         Method::Build | Method::Check => {
             let mut request = request.clone();
             request.plan.every_stage = true;
@@ -179,18 +181,4 @@ fn outline_value(outline: &Outline, request: &BuildRequest) -> Value {
         value[field] = json!(list);
     }
     value
-}
-
-/// Rows as lines, their columns aligned with a gap between them. The last column is not padded, so that the lines are
-/// those of the peers to the byte.
-fn columns<const N: usize>(rows: &[[String; N]], gap: usize) -> Vec<String> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N)
-        .map(|column| if column + 1 < N { width(column) + gap } else { 0 })
-        .collect();
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(&widths);
-        cells.map(|(cell, width)| format!("{cell:width$}")).collect::<String>()
-    };
-    rows.iter().map(line).collect()
 }

@@ -44,7 +44,9 @@ pub fn read(store: &Store, id: &BuildId) -> Result<BuildRecord, CommandError> {
         let bytes = store.build_record(id).map_err(failed)?.ok_or_else(gone)?;
         let record: BuildRecord = serde_json::from_slice(&bytes).map_err(|error| {
             let mut command = CommandError::from_error(ErrorKind::Environment, &error);
-            command.messages.insert(0, format!("the record of build `{id}` is damaged"));
+            command
+                .messages
+                .insert(0, format!("the record of build `{id}` is damaged"));
             command.hint(format!("`kiln history rm {id}` removes it"))
         })?;
         if record.format > FORMAT {

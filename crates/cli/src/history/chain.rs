@@ -9,7 +9,10 @@ pub fn chain<'r>(record: &'r BuildRecord, step: &'r StepRecord) -> Vec<&'r StepR
     let mut chain = vec![step];
     // A record that was tampered with may go round in circles.
     while chain.len() <= record.steps.len() {
-        let next = chain.last().and_then(|step| parent(step)).and_then(|id| record.step(id));
+        let next = chain
+            .last()
+            .and_then(|step| parent(step))
+            .and_then(|id| record.step(id));
         match next {
             Some(next) => chain.push(next),
             None => break,

@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use kiln_graph::{
-    AuditFinding, Event, Hit, LayerContent, MissReason, Outcome, SourceLines, TransferKind, VertexId,
-};
+use kiln_graph::{AuditFinding, Event, Hit, LayerContent, MissReason, Outcome, SourceLines, TransferKind, VertexId};
 use kiln_oci::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +131,9 @@ pub struct StepRecord {
     pub reason: Option<MissReason>,
     /// How its result was found, if it did not run.
     pub hit: Option<Hit>,
+    /// The cache that had its record; None is the local store.
+    #[serde(default)]
+    pub cache: Option<String>,
     /// How long it took when it ran, if its result was found.
     pub took_ms: Option<u64>,
     /// Bytes that it wrote.
@@ -345,15 +346,21 @@ impl Fold {
                     emulated: false,
                     reason: None,
                     hit: None,
+                    cache: None,
                     took_ms: None,
                     log_bytes: 0,
                 });
             }
             Event::StepMatched {
-                vertex, hit, took, ..
+                vertex,
+                hit,
+                cache,
+                took,
+                ..
             } => {
                 if let Some(step) = self.step(vertex) {
                     step.hit = Some(*hit);
+                    step.cache.clone_from(cache);
                     step.took_ms = took.map(milliseconds);
                 }
             }
@@ -507,6 +514,7 @@ mod tests {
         let matched = Event::StepMatched {
             vertex: vertex("RUN c"),
             hit: Hit::Content,
+            cache: None,
             took: Some(Duration::from_millis(1500)),
             created_unix: Some(1),
         };
@@ -528,7 +536,11 @@ mod tests {
             fold.take(at, &event);
         }
         let record = fold.record;
-        let kinds: Vec<(StepKind, u64)> = record.steps.iter().map(|step| (step.kind(), step.duration_ms)).collect();
+        let kinds: Vec<(StepKind, u64)> = record
+            .steps
+            .iter()
+            .map(|step| (step.kind(), step.duration_ms))
+            .collect();
         assert_eq!(
             kinds,
             [
@@ -540,7 +552,10 @@ mod tests {
         );
         assert_eq!(record.steps[1].log_bytes, 4);
         assert_eq!(record.steps[1].title(), "[app 1/3] RUN a");
-        assert_eq!((record.steps[3].hit, record.steps[3].took_ms), (Some(Hit::Content), Some(1500)));
+        assert_eq!(
+            (record.steps[3].hit, record.steps[3].took_ms),
+            (Some(Hit::Content), Some(1500))
+        );
         assert_eq!(record.duration_ms, 220);
     }
 

@@ -12,7 +12,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use kiln_graph::{Event, EventSink};
 use kiln_store::{BuildJournal, HistoryLimit, Store, StoreError};
 
-use crate::history::record::{BuildRecord, FORMAT, Fold, JournalLine, RequestSummary, ResultRecord, Status, milliseconds};
+use crate::history::record::{
+    BuildRecord, FORMAT, Fold, JournalLine, RequestSummary, ResultRecord, Status, milliseconds,
+};
 
 /// How much is kept of all builds together.
 pub const LIMIT: HistoryLimit = HistoryLimit {

@@ -23,7 +23,9 @@ pub fn critical_path<'a>(steps: &[Timed<'a>]) -> (Vec<&'a VertexId>, u64) {
     for step in steps {
         let before = step.inputs.iter().filter(|input| longest.contains_key(*input));
         let before = before.max_by_key(|input| longest[input].0);
-        let total = step.duration_ms.saturating_add(before.map_or(0, |input| longest[input].0));
+        let total = step
+            .duration_ms
+            .saturating_add(before.map_or(0, |input| longest[input].0));
         longest.insert(step.vertex, (total, before));
         if last.is_none_or(|known| longest[known].0 < total) {
             last = Some(step.vertex);

@@ -93,9 +93,9 @@ pub fn lines(reason: &MissReason) -> Vec<String> {
 /// How a result was found.
 pub fn hit(hit: Hit) -> &'static str {
     match hit {
-        Hit::Definition => "local record, by its definition",
-        Hit::Content => "local record, by content: what gave its files changed, the files did not",
-        Hit::Concurrent => "local record, made by another build in the meantime",
+        Hit::Definition => "by its definition",
+        Hit::Content => "by content: what gave its files changed, the files did not",
+        Hit::Concurrent => "made by another build in the meantime",
         Hit::NotNeeded => "not needed: a later step was found",
     }
 }

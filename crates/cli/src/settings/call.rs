@@ -14,6 +14,8 @@ pub enum Method {
     Outline,
     /// What can be built is listed.
     Targets,
+    /// What a build would run is listed: `kiln plan`.
+    Plan,
 }
 
 /// A method and how its answer is written.

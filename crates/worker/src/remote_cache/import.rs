@@ -28,6 +28,17 @@ impl std::fmt::Debug for CacheImports {
     }
 }
 
+/// A record from a cache.
+#[derive(Debug, Clone)]
+pub struct ImportedRecord {
+    /// The record.
+    pub record: CacheRecord,
+    /// Its further keys.
+    pub aliases: Vec<CacheKey>,
+    /// What the cache is called.
+    pub cache: String,
+}
+
 #[derive(Default)]
 struct Loaded {
     documents: Vec<(CacheStorage, CacheDocument)>,
@@ -46,11 +57,7 @@ impl CacheImports {
     }
 
     /// The record of a key. Its layers are made known, and fetched when something needs their files.
-    pub async fn lookup(
-        &self,
-        key: &CacheKey,
-        layers: &Layers,
-    ) -> Result<Option<(CacheRecord, Vec<CacheKey>)>, WorkerError> {
+    pub async fn lookup(&self, key: &CacheKey, layers: &Layers) -> Result<Option<ImportedRecord>, WorkerError> {
         if self.storages.is_empty() {
             return Ok(None);
         }
@@ -68,7 +75,11 @@ impl CacheImports {
             }
             ids.push(id);
         }
-        Ok(Some((record_of(record, ids), record.aliases.clone())))
+        Ok(Some(ImportedRecord {
+            record: record_of(record, ids),
+            aliases: record.aliases.clone(),
+            cache: storage.name(),
+        }))
     }
 
     /// The files of a cache mount, brought into the store in pieces. None: no cache has them.

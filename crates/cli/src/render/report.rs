@@ -1,0 +1,6 @@
+//! later
+use crate::history::BuildRecord;
+/// later
+pub fn page(_record: &BuildRecord) -> String {
+    String::new()
+}
