@@ -71,7 +71,7 @@ fn summary(record: &BuildRecord) -> serde_json::Value {
         "started": moment(record.started_unix_ms),
         "started_unix_ms": record.started_unix_ms,
         "duration_ms": record.duration_ms,
-        "platforms": record.request.platforms,
+        "platforms": record.request.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "results": record.results,
         "steps": { "cached": cached, "ran": ran, "all": record.instructions().count() },
         "warnings": record.warnings.len(),

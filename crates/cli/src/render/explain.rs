@@ -101,14 +101,14 @@ fn step_value(record: &BuildRecord, step: &StepRecord) -> Value {
     let chain: Vec<Value> = chain(record, step)
         .iter()
         .skip(1)
-        .map(|step| json!({"number": step.number, "name": step.name, "platform": step.platform, "reason": step.reason}))
+        .map(|step| json!({"number": step.number, "name": step.name, "platform": step.platform.as_ref().map(ToString::to_string), "reason": step.reason}))
         .collect();
     json!({
         "number": step.number,
         "name": step.name,
         "stage": step.stage,
         "step": step.step,
-        "platform": step.platform,
+        "platform": step.platform.as_ref().map(ToString::to_string),
         "outcome": step.kind().word(),
         "hit": step.hit,
         "cache": step.cache,
