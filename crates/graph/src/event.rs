@@ -194,7 +194,8 @@ pub enum Hit {
     Definition,
     /// A record of the same operation on the same files: what gave the files had changed, the files had not.
     Content,
-    /// Another build ran the step in the meantime.
+    /// A record that was not there when the step was looked up first: of another build, or of the same step for another
+    /// platform, with the same files.
     Concurrent,
     /// Nobody asked: a later step was found, so this one's result is not needed.
     NotNeeded,

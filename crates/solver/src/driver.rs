@@ -652,7 +652,7 @@ impl<W: Worker> Step<W> {
         let parts = self.parts();
         let parents: Vec<Parent> = self.inputs.iter().map(StepInput::parent).collect();
         let keys = [&definition, &content];
-        let reason = explain(&*self.worker, &self.vertex.meta, &parts, &keys, &parents).await?;
+        let reason = explain(&*self.worker, &self.vertex, &parts, &keys, &parents).await?;
         self.context.events.send(Event::StepStarted {
             vertex: self.vertex.id.clone(),
             emulated: self.worker.is_emulated(&self.vertex),

@@ -219,7 +219,7 @@ async fn judge<'g, W: Worker>(
     let parts = concealed(worker, key_parts(vertex, &inputs.collect::<Vec<_>>()));
     let parents: Vec<Parent> = vertex.inputs.iter().map(|id| parent(&known[id])).collect();
     let keys: Vec<&CacheKey> = definition.iter().collect();
-    let reason = explain(worker, &vertex.meta, &parts, &keys, &parents).await?;
+    let reason = explain(worker, vertex, &parts, &keys, &parents).await?;
     let only_parents = reason
         .each()
         .iter()
@@ -297,7 +297,7 @@ async fn last<W: Worker>(vertex: &Vertex, node: &Known<'_>, worker: &W) -> Resul
     if let Some((_, found)) = &node.record {
         return Ok(Some(took(&found.record)));
     }
-    let records = worker.nearest(&vertex.meta).await?;
+    let records = worker.nearest(vertex).await?;
     let parts = key_parts(vertex, &[]);
     Ok(nearest(&parts, &vertex.meta.slot, &records).map(took))
 }

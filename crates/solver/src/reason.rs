@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_graph::{MissReason, ModeChange, VertexId, VertexMeta};
+use kiln_graph::{MissReason, ModeChange, Vertex, VertexId};
 use kiln_store::{CacheKey, CacheRecord, KeyPart};
 
 use crate::Worker;
@@ -26,12 +26,12 @@ pub struct Parent {
 /// Why a step runs whose `keys` (by definition and by content) gave no record.
 pub(crate) async fn explain<W: Worker>(
     worker: &W,
-    meta: &VertexMeta,
+    vertex: &Vertex,
     parts: &[KeyPart],
     keys: &[&CacheKey],
     parents: &[Parent],
 ) -> Result<MissReason, W::Error> {
-    if meta.ignore_cache {
+    if vertex.meta.ignore_cache {
         return Ok(MissReason::CacheIgnored);
     }
     for key in keys {
@@ -39,8 +39,8 @@ pub(crate) async fn explain<W: Worker>(
             return Ok(MissReason::Evicted);
         }
     }
-    let records = worker.nearest(meta).await?;
-    Ok(miss_reason(parts, &meta.slot, &records, parents))
+    let records = worker.nearest(vertex).await?;
+    Ok(miss_reason(parts, &vertex.meta.slot, &records, parents))
 }
 
 /// Everything that differs from the nearest record, what a person would call the cause first. `parents` are the

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kiln_graph::{EventSink, LocalSource, Vertex, VertexMeta};
+use kiln_graph::{EventSink, LocalSource, Vertex};
 use kiln_store::{CacheKey, CacheRecord, LayerId};
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +77,7 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Records to explain a miss with, newest first: of the same slot, and of the same instruction elsewhere in the
     /// stage.
-    async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, Self::Error>;
+    async fn nearest(&self, vertex: &Vertex) -> Result<Vec<CacheRecord>, Self::Error>;
 
     /// Whether there was a record of this very key once, which [`Worker::lookup`] does not give any more.
     async fn was_kept(&self, key: &CacheKey) -> Result<bool, Self::Error>;

@@ -89,10 +89,13 @@ impl Worker for Fake {
         Ok(record.map(|record| Found { record, cache: None }))
     }
 
-    async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, Failure> {
+    async fn nearest(&self, vertex: &Vertex) -> Result<Vec<CacheRecord>, Failure> {
         let mut all = self.records.lock().unwrap().clone();
         all.extend(self.evicted.lock().unwrap().clone());
-        let mut records: Vec<CacheRecord> = all.into_values().filter(|record| record.slot == meta.slot).collect();
+        let mut records: Vec<CacheRecord> = all
+            .into_values()
+            .filter(|record| record.slot == vertex.meta.slot)
+            .collect();
         records.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(records)
     }

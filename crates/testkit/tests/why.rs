@@ -247,7 +247,7 @@ fn a_plan_says_what_runs_and_runs_nothing() -> TestResult {
         };
         assert!(
             expected.contains(&step["outcome"].as_str().unwrap_or_default()),
-            "{step:#}"
+            "{step:#} was planned as {planned:#}"
         );
     }
     let text = fixture

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, LocalSource, Op, Vertex, VertexMeta};
+use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, LocalSource, Op, Vertex};
 use kiln_image::plan::LayerPlan;
 use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
@@ -458,7 +458,8 @@ impl Worker for LocalWorker {
         }))
     }
 
-    async fn nearest(&self, meta: &VertexMeta) -> Result<Vec<CacheRecord>, WorkerError> {
+    async fn nearest(&self, vertex: &Vertex) -> Result<Vec<CacheRecord>, WorkerError> {
+        let meta = &vertex.meta;
         // Scripts and the like have no place of their own.
         if meta.slot.is_empty() {
             return Ok(Vec::new());
@@ -528,13 +529,15 @@ impl Worker for LocalWorker {
 /// Records of one kind that a miss is explained with.
 const NEAREST: usize = 8;
 
-/// Whether two slots differ in nothing but the number of the step: file, stage and platform are the same.
-fn is_moved(from: &str, to: &str) -> bool {
+/// Whether a slot is of the same stage of the same file as a vertex. What runs on one platform says nothing of
+/// another one; copied files are often the same, and then one record serves all platforms.
+fn is_akin(vertex: &Vertex, slot: &str) -> bool {
     let split = |slot: &str| {
         let mut words = slot.rsplitn(3, ' ').map(str::to_owned);
         (words.next(), words.nth(1))
     };
-    split(from) == split(to)
+    let ((platform, stage), (of_vertex, own_stage)) = (split(slot), split(&vertex.meta.slot));
+    stage == own_stage && (platform == of_vertex || !matches!(vertex.op, Op::Exec(_)))
 }
 
 impl LocalWorker {

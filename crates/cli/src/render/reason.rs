@@ -95,7 +95,7 @@ pub fn hit(hit: Hit) -> &'static str {
     match hit {
         Hit::Definition => "by its definition",
         Hit::Content => "by content: what gave its files changed, the files did not",
-        Hit::Concurrent => "made by another build in the meantime",
+        Hit::Concurrent => "made in the meantime, by another build or for another platform",
         Hit::NotNeeded => "not needed: a later step was found",
     }
 }
