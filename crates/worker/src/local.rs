@@ -468,10 +468,8 @@ impl Worker for LocalWorker {
         // An instruction that moved in its stage, because one before it is new or gone, is still the same.
         if !records.iter().any(|record| record.name == meta.name) {
             let namesakes = self.store().records_of_name(&meta.name, NEAREST)?;
-            let moved = namesakes
-                .into_iter()
-                .filter(|record| is_moved(&record.slot, &meta.slot));
-            records.extend(moved);
+            let akin = namesakes.into_iter().filter(|record| is_akin(vertex, &record.slot));
+            records.extend(akin);
         }
         Ok(records)
     }
