@@ -13,5 +13,5 @@ pub mod record;
 pub mod recorder;
 pub mod timeline;
 
-pub use record::{BuildRecord, RequestSummary};
+pub use record::RequestSummary;
 pub use recorder::{Ending, Recorder};

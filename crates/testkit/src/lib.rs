@@ -9,6 +9,7 @@
 //!   of times.
 //! - **Runs** ([`Fixture`]): a private state directory and configuration in which the `kiln` binary is started.
 //! - **Terminals** ([`Terminal`]): a program that is typed at as by a person.
+//! - **Pages** ([`Browser`]): a headless browser that looks at what this program writes.
 //! - **Corpora** ([`conformance`]): cases that other projects wrote, driven against this one.
 #![allow(
     clippy::disallowed_methods,
@@ -19,6 +20,7 @@
 
 mod base_image;
 mod cache_service;
+mod browser;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod debian;
@@ -42,6 +44,7 @@ mod terminal;
 
 pub use base_image::{BaseImages, Distribution};
 pub use cache_service::{CacheService, TOKEN};
+pub use browser::Browser;
 pub use debian::Debian;
 pub use docker_registry::{Access, DockerRegistry};
 pub use error::TestkitError;

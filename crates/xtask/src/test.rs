@@ -13,7 +13,7 @@ use crate::talk::{heading, say};
 
 /// Sets the machine up, runs the corpora, then every test of the workspace. `filters` choose tests by name.
 pub(crate) fn run(filters: &[String]) -> Result<ExitCode, XtaskError> {
-    system::ensure(&[system::EMULATORS, system::ROOTLESS, system::PEERS])?;
+    system::ensure(&[system::EMULATORS, system::ROOTLESS, system::PEERS, system::BROWSER])?;
     heading("the binary under test");
     let kiln = cargo::build("kiln", &["--package", "kiln-cli"])?;
     say(&kiln.display().to_string());
