@@ -194,6 +194,11 @@ impl Journal {
         record.status = ending.status;
         record.error = ending.error;
         record.results = ending.results;
+        // They come in the order in which they are finished, which means nothing.
+        let asked = record.request.platforms.clone();
+        record
+            .images
+            .sort_by_key(|image| asked.iter().position(|platform| *platform == image.platform));
         let mut bytes = Vec::new();
         serde_json::to_writer(&mut bytes, &record).ok()?;
         bytes.write_all(b"\n").ok()?;
