@@ -91,8 +91,10 @@ fn map(section: &mut Html, image: &ImageRecord) {
                 ];
                 map.element("span", &attributes, |place| {
                     if tile.width >= LEGIBLE.0 && tile.height >= LEGIBLE.1 {
-                        place.element("b", &[], |size| size.text(&bytes(layer.size)));
-                        place.text(&format!(" {}", instruction(layer)));
+                        place.element("span", &[], |words| {
+                            words.element("b", &[], |size| size.text(&bytes(layer.size)));
+                            words.text(&format!(" {}", instruction(layer)));
+                        });
                     }
                 });
             }
