@@ -187,7 +187,7 @@ pub enum Severity {
 }
 
 /// How the result of a step that did not run was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hit {
     /// A record of the same operation on the same inputs.

@@ -19,8 +19,8 @@
 #![warn(missing_docs)]
 
 mod base_image;
-mod cache_service;
 mod browser;
+mod cache_service;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod debian;
@@ -43,8 +43,8 @@ mod static_registry;
 mod terminal;
 
 pub use base_image::{BaseImages, Distribution};
-pub use cache_service::{CacheService, TOKEN};
 pub use browser::Browser;
+pub use cache_service::{CacheService, TOKEN};
 pub use debian::Debian;
 pub use docker_registry::{Access, DockerRegistry};
 pub use error::TestkitError;

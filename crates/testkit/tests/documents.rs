@@ -129,6 +129,10 @@ const TRIED: &[&str] = &[
     "secrets.md",
     "cache.md",
     "contexts.md",
+    "why.md",
+    "plan.md",
+    "history.md",
+    "report.md",
 ];
 
 #[test]
@@ -199,4 +203,24 @@ fn arguments() -> TestResult {
 #[test]
 fn bake() -> TestResult {
     try_out("bake.md")
+}
+
+#[test]
+fn why() -> TestResult {
+    try_out("why.md")
+}
+
+#[test]
+fn plan() -> TestResult {
+    try_out("plan.md")
+}
+
+#[test]
+fn history() -> TestResult {
+    try_out("history.md")
+}
+
+#[test]
+fn report() -> TestResult {
+    try_out("report.md")
 }

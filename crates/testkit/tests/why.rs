@@ -401,3 +401,32 @@ fn an_evicted_record_is_told_from_none() -> TestResult {
     assert!(text.contains("evicted"), "{text}");
     Ok(())
 }
+
+#[test]
+fn a_hit_from_a_cache_names_the_cache_and_explains_later_misses() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    context(&fixture)?;
+    build(
+        &fixture,
+        &[
+            "--build-arg",
+            "VERSION=1",
+            "--cache-to",
+            "type=local,dest=cache,mode=max",
+        ],
+    )?;
+    fixture.set_state(fixture.directory().join("another"));
+    build(
+        &fixture,
+        &["--build-arg", "VERSION=1", "--cache-from", "type=local,src=cache"],
+    )?;
+    let last = why(&fixture, "COPY --from=app /version /version")?;
+    assert_eq!(last["outcome"], "cached");
+    assert!(
+        last["cache"].as_str().is_some_and(|cache| cache.contains("cache")),
+        "{last:#}"
+    );
+    let text = fixture.kiln(["why", "--", "--from=app"]).succeed()?.stdout_text();
+    assert!(text.contains("cache ") && text.contains("by its definition"), "{text}");
+    Ok(())
+}
