@@ -7,6 +7,7 @@
 //! * [`worker`] — the seam: what the solver asks of whoever does the work.
 //! * [`key`] — definition keys, content keys and the named parts of both.
 //! * [`driver`] — one task that owns all state; the state machine of a vertex stands there as a table.
+//! * `step` — one step whose inputs are done: matched once more, then run.
 //! * [`reason`] — why a step ran: the nearest record of the same step, compared part by part.
 //! * [`forecast`] — what a solve would run, said beforehand.
 
@@ -17,6 +18,7 @@ pub mod driver;
 pub mod forecast;
 pub mod key;
 pub mod reason;
+mod step;
 pub mod worker;
 
 pub use driver::{Solution, SolveError, SolveOptions, Solved, solve};

@@ -379,7 +379,8 @@ mod tests {
             from: from.into(),
             to: to.into(),
         };
-        let cases: Vec<(&[(&str, Option<&str>)], MissReason)> = vec![
+        type Case<'a> = (&'a [(&'a str, Option<&'a str>)], MissReason);
+        let cases: Vec<Case<'_>> = vec![
             (
                 &[("instruction", Some("RUN b")), ("setting operation", Some("o2"))],
                 edited,
