@@ -1,5 +1,5 @@
 //! What builds left behind to be looked at later: a journal for as long as a build runs, and a record when it has
-//! ended. The bytes of both are their writer's own.
+//! ended. Both are lines, and what is in a line is their writer's own; the record is the last line of its file.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -100,15 +100,15 @@ impl BuildJournal {
         written.map_err(|error| StoreError::io("write", &self.path, error))
     }
 
-    /// Keeps the record of a build that has ended, and its journal if there is something in it worth keeping.
-    pub fn finish(self, record: &[u8], keep_journal: bool) -> Result<(), StoreError> {
+    /// Keeps the record of a build that has ended: one line. Without its journal, that costs no more than a line at the
+    /// journal's end and a new name for the file.
+    pub fn finish(mut self, record: &[u8], keep_journal: bool) -> Result<(), StoreError> {
         let path = self.store.layout().history(&self.id, RECORD);
-        self.store.write_atomically(&path, record, false)?;
-        if !keep_journal {
-            let removed = std::fs::remove_file(&self.path);
-            removed.map_err(|error| StoreError::io("remove", &self.path, error))?;
+        if keep_journal {
+            return self.store.write_atomically(&path, record, false);
         }
-        Ok(())
+        self.append(record)?;
+        std::fs::rename(&self.path, &path).map_err(|error| StoreError::io("write", &path, error))
     }
 }
 
@@ -185,7 +185,12 @@ impl Store {
 
     /// The record of a build that has ended.
     pub fn build_record(&self, id: &BuildId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read_history(id, RECORD)
+        let lines = self.read_history(id, RECORD)?;
+        Ok(lines.map(|mut lines| {
+            lines.truncate(lines.trim_ascii_end().len());
+            let start = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            lines.split_off(start)
+        }))
     }
 
     /// The journal of a build, as far as it is written and kept.
@@ -269,7 +274,7 @@ mod tests {
             other.build_journal(&id).expect("read").as_deref(),
             Some(b"one\n".as_slice())
         );
-        journal.finish(b"record", true).expect("finish");
+        journal.finish(b"record\n", true).expect("finish");
         assert_eq!(other.build_state(&id).expect("state"), Some(BuildState::Ended));
         assert_eq!(
             other.build_record(&id).expect("read").as_deref(),
@@ -277,6 +282,16 @@ mod tests {
         );
         assert!(other.build_journal(&id).expect("read").is_some());
         assert_eq!(other.builds().expect("list"), std::slice::from_ref(&id));
+        let mut short = store.begin_build().expect("begin");
+        short.append(b"one\n").expect("append");
+        let second = short.id().clone();
+        short.finish(b"record\n", false).expect("finish");
+        assert_eq!(
+            other.build_record(&second).expect("read").as_deref(),
+            Some(b"record".as_slice())
+        );
+        assert_eq!(other.build_journal(&second).expect("read"), None);
+        assert!(other.remove_build(&second).expect("remove"));
         assert!(other.remove_build(&id).expect("remove"));
         assert_eq!(other.build_state(&id).expect("state"), None);
         assert!(!other.remove_build(&id).expect("remove"));

@@ -1,13 +1,14 @@
 //! Keeping a build's journal and record, beside whatever shows its events.
 //!
-//! One thread owns the journal. While events come thick and fast they are written together; when none waits, what came
-//! is in the file, so that a killed build leaves everything that it had told.
+//! One thread owns the journal. While events come thick and fast they are written together; when none has come for a
+//! moment, what came is in the file, so that a killed build leaves nearly everything that it had told. A build that is
+//! wholly cached is over before that, and writes its record alone.
 
 use std::io::Write as _;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_graph::{Event, EventSink};
 use kiln_store::{BuildJournal, HistoryLimit, Store, StoreError};
@@ -27,6 +28,12 @@ const STEP_LOG: u64 = 1 << 20;
 
 /// Bytes that are kept of what all steps of a build wrote.
 const BUILD_LOG: u64 = 16 << 20;
+
+/// How long events are waited for before those that came are written.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Events that are written together at most.
+const MANY: usize = 256;
 
 /// How a build ended.
 #[derive(Debug)]
@@ -115,7 +122,8 @@ impl Recorder {
 struct Journal {
     file: BuildJournal,
     fold: Fold,
-    lines: Vec<u8>,
+    /// What is not written yet.
+    waiting: Vec<JournalLine>,
     log_bytes: u64,
 }
 
@@ -124,11 +132,10 @@ impl Journal {
         let mut lines = serde_json::to_vec(&record).unwrap_or_default();
         lines.push(b'\n');
         file.append(&lines)?;
-        lines.clear();
         Ok(Journal {
             file,
             fold: Fold::begin(record),
-            lines,
+            waiting: Vec::new(),
             log_bytes: 0,
         })
     }
@@ -136,10 +143,10 @@ impl Journal {
     /// Takes events until there will be none. None: the journal could not be written.
     fn follow(mut self, events: &Receiver<(u64, Event)>) -> Option<Journal> {
         loop {
-            let next = match events.try_recv() {
+            let next = match events.recv_timeout(MOMENT) {
                 Ok(next) => next,
-                Err(TryRecvError::Disconnected) => break,
-                Err(TryRecvError::Empty) => {
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
                     self.write()?;
                     match events.recv() {
                         Ok(next) => next,
@@ -148,7 +155,7 @@ impl Journal {
                 }
             };
             self.take(next.0, next.1);
-            if self.lines.len() > 64 << 10 {
+            if self.waiting.len() >= MANY {
                 self.write()?;
             }
         }
@@ -174,13 +181,15 @@ impl Journal {
             }
             event => event,
         };
-        if serde_json::to_writer(&mut self.lines, &JournalLine { at, event }).is_ok() {
-            self.lines.push(b'\n');
-        }
+        self.waiting.push(JournalLine { at, event });
     }
 
     fn write(&mut self) -> Option<()> {
-        let lines = std::mem::take(&mut self.lines);
+        let mut lines = Vec::new();
+        for line in std::mem::take(&mut self.waiting) {
+            serde_json::to_writer(&mut lines, &line).ok()?;
+            lines.push(b'\n');
+        }
         if lines.is_empty() {
             return Some(());
         }
@@ -188,7 +197,10 @@ impl Journal {
     }
 
     fn finish(mut self, took: u64, ending: Ending) -> Option<BuildRecord> {
-        self.write()?;
+        // Without a word of any step, nothing of the journal is kept.
+        if self.log_bytes > 0 {
+            self.write()?;
+        }
         let mut record = self.fold.record;
         record.duration_ms = took;
         record.status = ending.status;
