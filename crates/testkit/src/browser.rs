@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::error::TestkitError;
+use crate::program::on_path;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +38,12 @@ pub struct Browser {
 impl Browser {
     /// Starts the browser with an empty page.
     pub fn start() -> Result<Browser, TestkitError> {
+        if on_path(PROGRAM).is_none() {
+            return Err(TestkitError::Missing {
+                what: PROGRAM.to_owned(),
+                remedy: "`cargo xtask test` installs it, or `apt-get install chromium`".to_owned(),
+            });
+        }
         let start = |source| TestkitError::Start {
             program: PROGRAM.to_owned(),
             source,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kiln_graph::Outcome;
 
+use crate::render::columns;
 use crate::render::steps::{Progress, Steps};
 use crate::render::tree::bytes;
 
@@ -38,19 +39,8 @@ pub fn lines(steps: &Steps) -> Vec<String> {
             format!("{:.1}s", time.as_secs_f64()),
         ]);
     }
-    let widths: Vec<usize> = (0..6)
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    let shown = |row: &[String; 6]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        cells.join("  ").trim_end().to_owned()
-    };
     let total = steps
         .started
         .map(|started| format!("total {:.2}s", started.elapsed().as_secs_f64()));
-    rows.iter().map(shown).chain(total).collect()
+    columns(&rows).into_iter().chain(total).collect()
 }

@@ -293,3 +293,13 @@ pub(crate) fn exec(command: &str) -> ExecOp {
         proxy: Vec::new(),
     }
 }
+
+/// A stage that makes files, and a step on the files that are copied from it: the graph and that step.
+pub(crate) fn copied_from_stage(command: &str) -> (Graph, VertexId) {
+    let mut graph = Graph::new();
+    let base = scratch(&mut graph);
+    let builder = run(&mut graph, &base, command);
+    let copied = copy(&mut graph, &base, &builder, "COPY --from=builder src /");
+    let last = run(&mut graph, &copied, "RUN last");
+    (graph, last)
+}

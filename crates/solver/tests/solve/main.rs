@@ -12,7 +12,7 @@ use kiln_graph::{Graph, MissReason, Outcome, VertexId, VertexMeta};
 use kiln_oci::Digest;
 use kiln_solver::SolveError;
 
-use fake::{Solving, context, copy, meta, run, run_with, scratch};
+use fake::{Solving, context, copied_from_stage, copy, meta, run, run_with, scratch};
 
 #[tokio::test]
 async fn a_second_build_looks_up_its_target_and_nothing_else() {
@@ -83,21 +83,13 @@ async fn a_changed_context_reruns_the_copy_and_what_follows() {
 
 #[tokio::test]
 async fn a_stage_that_ran_again_with_equal_files_changes_nothing_after_its_copy() {
-    let build = |command: &str| {
-        let mut graph = Graph::new();
-        let base = scratch(&mut graph);
-        let builder = run(&mut graph, &base, command);
-        let copied = copy(&mut graph, &base, &builder, "COPY --from=builder src /");
-        let last = run(&mut graph, &copied, "RUN last");
-        (graph, last)
-    };
     let solving = Solving::new();
     solving.worker.set_content("RUN make", "binary");
     solving.worker.set_content("RUN make -j2", "binary");
-    let (graph, last) = build("RUN make");
+    let (graph, last) = copied_from_stage("RUN make");
     solving.solve(&graph, &[&last]).await.0.unwrap();
     solving.worker.ran();
-    let (graph, last) = build("RUN make -j2");
+    let (graph, last) = copied_from_stage("RUN make -j2");
     let (_, events) = solving.solve(&graph, &[&last]).await;
     assert_eq!(solving.worker.ran(), ["RUN make -j2"]);
     assert_eq!(events.outcomes(&graph)["RUN last"], Outcome::Cached);

@@ -3,7 +3,7 @@
 use kiln_graph::{Event, Graph, Hit, MissReason, Op, Outcome, VertexId, VertexMeta};
 use kiln_solver::{StepContext, Verdict, forecast};
 
-use crate::fake::{Recorder, Solving, context, copy, exec, meta, run, run_with, scratch};
+use crate::fake::{Recorder, Solving, context, copied_from_stage, copy, exec, meta, run, run_with, scratch};
 
 /// A stage with files, a variable and a step behind both; what the steps are called by name.
 struct Built {
@@ -196,15 +196,7 @@ async fn values_of_secrets_are_in_no_reason_and_no_record() {
 #[tokio::test]
 async fn hits_say_how_they_were_found() {
     let solving = Solving::new();
-    let build = |command: &str| {
-        let mut graph = Graph::new();
-        let base = scratch(&mut graph);
-        let builder = run(&mut graph, &base, command);
-        let copied = copy(&mut graph, &base, &builder, "COPY --from=builder src /");
-        let last = run(&mut graph, &copied, "RUN last");
-        (graph, last)
-    };
-    let (graph, last) = build("RUN make");
+    let (graph, last) = copied_from_stage("RUN make");
     solving.solve(&graph, &[&last]).await.0.unwrap();
     let (_, events) = solving.solve(&graph, &[&last]).await;
     let mut found = hits(&events, &graph);
@@ -217,7 +209,7 @@ async fn hits_say_how_they_were_found() {
     ];
     assert_eq!(found, all);
     // The builder runs again and gives the same files.
-    let (graph, last) = build("RUN make -j2");
+    let (graph, last) = copied_from_stage("RUN make -j2");
     let (_, events) = solving.solve(&graph, &[&last]).await;
     let copied = hits(&events, &graph)
         .into_iter()
@@ -304,18 +296,10 @@ async fn a_forecast_comes_true() {
 
 #[tokio::test]
 async fn what_hangs_on_files_that_may_be_the_same_may_run() {
-    let build = |command: &str| {
-        let mut graph = Graph::new();
-        let base = scratch(&mut graph);
-        let builder = run(&mut graph, &base, command);
-        let copied = copy(&mut graph, &base, &builder, "COPY --from=builder src /");
-        let last = run(&mut graph, &copied, "RUN last");
-        (graph, last)
-    };
     let solving = Solving::new();
-    let (graph, last) = build("RUN make");
+    let (graph, last) = copied_from_stage("RUN make");
     solving.solve(&graph, &[&last]).await.0.unwrap();
-    let (graph, last) = build("RUN make -j2");
+    let (graph, last) = copied_from_stage("RUN make -j2");
     let planned = verdicts(&solving, &graph, &last).await;
     let of = |step: &str| {
         planned
