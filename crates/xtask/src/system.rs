@@ -34,6 +34,9 @@ pub(crate) const PEERS: &[Need] = &[
     ("zstd", "zstd"),
 ];
 
+/// What looks at pages: by far the largest of all, and of use to a few tests alone.
+pub(crate) const BROWSER: &[Need] = &[("chromium", "chromium")];
+
 /// Installs the packages of those programs that are not there.
 pub(crate) fn ensure(needs: &[&[Need]]) -> Result<(), XtaskError> {
     let mut packages: Vec<&str> = needs
