@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use kiln_testkit::{Fixture, TestResult};
+use kiln_testkit::{Fixture, OrdinaryUser, SubordinateIds, TestResult, skip_unless_root};
 use serde_json::Value;
 
 const DOCKERFILE: &str = "FROM busybox AS app\n\
@@ -428,5 +428,69 @@ fn a_hit_from_a_cache_names_the_cache_and_explains_later_misses() -> TestResult 
     );
     let text = fixture.kiln(["why", "--", "--from=app"]).succeed()?.stdout_text();
     assert!(text.contains("cache ") && text.contains("by its definition"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn files_of_mounts_and_edited_documents_are_causes() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    let mounted = "RUN --mount=type=bind,source=src,target=/in --mount=type=bind,source=other,target=/out cat /in/a";
+    let dockerfile = |word: &str| format!("FROM busybox\n{mounted}\nRUN <<EOF\necho {word}\nEOF\n");
+    let files = |content: &str, word: &str| {
+        let dockerfile = dockerfile(word);
+        let files = [
+            ("Dockerfile", dockerfile.as_str()),
+            ("src/a", content),
+            ("other/b", "1"),
+        ];
+        fixture.context("app", &files).map(drop)
+    };
+    files("1", "one")?;
+    build(&fixture, &[])?;
+    files("2", "one")?;
+    build(&fixture, &[])?;
+    let reason = why(&fixture, mounted)?["reason"].clone();
+    assert_eq!(
+        (&reason["reason"], &reason["changed"]),
+        (&"files-changed".into(), &serde_json::json!(["src/a"]))
+    );
+    assert!(
+        reason["source"].as_str().is_some_and(|source| source.contains("src")),
+        "{reason:#}"
+    );
+    files("2", "two")?;
+    build(&fixture, &[])?;
+    let text = fixture.kiln(["why", "RUN <<EOF"]).succeed()?.stdout_text();
+    assert!(
+        text.contains("echo one") && text.contains("echo two"),
+        "both texts are shown: {text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_ordinary_user_has_a_history_of_their_own() -> TestResult {
+    if skip_unless_root("an_ordinary_user_has_a_history_of_their_own") {
+        return Ok(());
+    }
+    let user = OrdinaryUser::create(SubordinateIds::Granted)?;
+    let mut fixture = Fixture::with_base_images()?;
+    fixture.binary_for_everyone()?;
+    fixture.context("app", &[("Dockerfile", "FROM busybox\nRUN echo mine\n")])?;
+    fixture
+        .kiln_as(&user, ["build", "-o", "type=cacheonly", "app"])?
+        .run()?
+        .assert_success();
+    let listed = fixture
+        .kiln_as(&user, ["history", "ls", "--format", "json"])?
+        .succeed()?
+        .json();
+    assert_eq!(listed[0]["status"], "done", "{listed:#}");
+    let logs = fixture
+        .kiln_as(&user, ["history", "logs", "latest", "mine"])?
+        .succeed()?
+        .stdout_text();
+    assert_eq!(logs, "mine\n");
+    fixture.kiln_as(&user, ["history", "rm", "latest"])?.succeed()?;
     Ok(())
 }
