@@ -119,12 +119,16 @@ pub fn key_parts(vertex: &Vertex, inputs: &[NamedInput]) -> Vec<KeyPart> {
             }
             parts.extend(exec_settings(exec).map(|(name, value)| part(format!("setting {name}"), value)));
         }
-        Op::File(file) => parts.extend(
-            file.actions
-                .iter()
-                .enumerate()
-                .map(|(number, action)| part(format!("setting file {}", number + 1), action_text(action))),
-        ),
+        Op::File(file) => {
+            let epoch = file.epoch.map(|epoch| epoch.to_string()).unwrap_or_default();
+            parts.push(part("setting SOURCE_DATE_EPOCH".into(), epoch));
+            parts.extend(
+                file.actions
+                    .iter()
+                    .enumerate()
+                    .map(|(number, action)| part(format!("setting file {}", number + 1), action_text(action))),
+            );
+        }
         _ => {}
     }
     parts.push(part("setting operation".into(), vertex.op.digest().to_string()));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use kiln_graph::Outcome;
 
-use crate::render::columns;
 use crate::render::steps::{Progress, Steps};
+use crate::render::table;
 use crate::render::tree::bytes;
 
 /// The lines of the table; nothing if no image was made.
@@ -42,5 +42,5 @@ pub fn lines(steps: &Steps) -> Vec<String> {
     let total = steps
         .started
         .map(|started| format!("total {:.2}s", started.elapsed().as_secs_f64()));
-    columns(&rows).into_iter().chain(total).collect()
+    table(&rows).into_iter().chain(total).collect()
 }
