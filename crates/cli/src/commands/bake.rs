@@ -70,9 +70,12 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
         together::run(&requests.targets, machine).await
     })?;
     let built = built.map_err(|failed| explained(failed, &requests, identities));
-    let published = built
-        .as_ref()
-        .map(|built| built.iter().filter_map(|result| result.published.as_ref()).collect());
+    let published = built.as_ref().map(|built| {
+        built
+            .iter()
+            .filter_map(|(_, result)| result.published.as_ref())
+            .collect()
+    });
     recording.finish(published, requests.common.explain);
     let built = built?;
     report(args, &requests, &built).map(|()| 0)
