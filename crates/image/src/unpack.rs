@@ -131,8 +131,8 @@ pub fn unpack_layer(
     })
 }
 
-/// The plain stream. The bytes decide, not the media type: some registries hold layers with the wrong one.
-fn decompress<'a>(reader: impl Read + Send + 'a, declared: Compression) -> io::Result<Box<dyn Read + Send + 'a>> {
+/// The plain stream of a layer blob. The bytes decide, not the media type: some registries hold layers with the wrong one.
+pub fn decompress<'a>(reader: impl Read + Send + 'a, declared: Compression) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut reader = BufReader::with_capacity(128 << 10, reader);
     let head = reader.fill_buf()?;
     let compression = if head.starts_with(&[0x1f, 0x8b]) {
