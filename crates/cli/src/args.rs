@@ -1,6 +1,7 @@
 //! What is typed. The comments on fields are the help texts.
 
 mod bake;
+mod audit;
 mod build;
 mod history;
 mod lint;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use bake::BakeArgs;
+pub use audit::{AuditArgs, AuditMode, FailingSeverity, ReportFormat};
 pub use build::{BuildArgs, OnError, ProgressMode};
 pub use history::{DocumentFormat, HistoryArgs, HistoryCommand, PlanArgs, ReportArgs, ShowArgs, WhyArgs};
 pub use lint::{FailOn, FindingFormat, LintArgs};
@@ -42,6 +44,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Write a page about a build
     Report(ReportArgs),
+    /// Check that each platform's image holds what can run there
+    Audit(AuditArgs),
     /// Check Dockerfiles
     Lint(LintArgs),
     /// Compute tags, labels and annotations from git or the job that runs

@@ -1,6 +1,7 @@
 //! `kiln build`: the order of a build stands in [`run`].
 
 mod assemble;
+mod audit;
 mod caches;
 mod error;
 pub mod frontend;
@@ -27,7 +28,7 @@ use assemble::BuiltImage;
 pub use error::BuildError;
 use frontend::Planned;
 pub use publish::{BuildResult, Published};
-pub use request::{BuildRequest, Output};
+pub use request::{AuditRequest, BuildRequest, Output};
 
 /// What a build uses of this machine.
 pub struct Machine {
@@ -56,7 +57,8 @@ impl std::fmt::Debug for Machine {
 }
 
 /// Builds: what the Dockerfile stands in is fetched, the Dockerfile becomes a graph, the graph roots, the roots images,
-/// and the images go where they are wanted. Tags move last, when every platform is there.
+/// and the images go where they are wanted. Before that, the audit looks at every platform. Tags move last, when all of
+/// them are there.
 pub async fn run(request: &BuildRequest, machine: &Machine) -> Result<BuildResult, BuildError> {
     let planned = plan(request, machine).await?;
     let layers = layers(&planned.request, machine);
@@ -83,7 +85,11 @@ async fn finish(
     layers: &Layers,
     solution: &Solution,
 ) -> Result<BuildResult, BuildError> {
-    let Planned { request, lowered } = planned;
+    let Planned {
+        request,
+        lowered,
+        pinned,
+    } = planned;
     let solved = caches::Solved {
         lowered,
         keys: &solution.keys,
@@ -91,6 +97,7 @@ async fn finish(
     let inline = solved.inline(request, layers).await?;
     let roots = roots(solution);
     let images = assemble::images(request, machine, layers, lowered, &roots, inline.as_ref()).await?;
+    audit::gate(request, machine, layers, pinned, &images).await?;
     let result = publish::publish(request, machine, layers, &images).await?;
     caches::write(request, machine, layers, &solved).await;
     Ok(result)

@@ -7,6 +7,7 @@
 )]
 
 mod args;
+mod audit;
 mod build;
 mod command_error;
 mod commands;
@@ -57,6 +58,7 @@ fn dispatch(arguments: Arguments) -> Result<i32, CommandError> {
         Command::Why(args) => commands::why::run(&args, &environment),
         Command::History(args) => commands::history::run(&args, &environment),
         Command::Report(args) => commands::report::run(&args, &environment),
+        Command::Audit(args) => commands::audit::run(&args, &environment),
         Command::Lint(args) => commands::lint::run(&args, &environment),
         Command::Meta(args) => commands::meta::run(&args, &environment),
         Command::Run(args) => commands::run::run(*args, &environment),

@@ -11,6 +11,7 @@ mod proxies;
 pub mod secrets;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::time::Duration;
 
 use kiln_dockerfile::plan::{BuildContext, NoCache, PlanRequest};
@@ -23,9 +24,9 @@ use kiln_graph::NetworkMode;
 use kiln_oci::{Platform, Reference, ReferenceError};
 use kiln_worker::exec::ExecSettings;
 
-use crate::args::{BuildArgs, OnError};
-use crate::build::BuildRequest;
+use crate::args::{AuditMode, BuildArgs, OnError};
 use crate::build::request::Annotations;
+use crate::build::{AuditRequest, BuildRequest, Output};
 use crate::command_error::CommandError;
 use crate::environment::Environment;
 use crate::machine;
@@ -66,6 +67,8 @@ pub fn build_request(
         .map_err(|error| invalid("--allow", &error).hint("there are network.host and security.insecure"))?;
     let allows = |entitlement: &Entitlement| allowed.entitlements.contains(entitlement);
     let written = outputs::parse(args, &tags)?;
+    let allowances = files.directory.as_deref().unwrap_or(Path::new("."));
+    let audit = audit(args, platforms.len(), &written.outputs, allowances)?;
     let plan = PlanRequest {
         platforms,
         implicit_platform: args.platform.iter().all(|text| text.trim().is_empty()),
@@ -111,8 +114,36 @@ pub fn build_request(
         )?,
         cache_from: caches::imports(&args.cache_from, environment)?,
         cache_to,
+        audit,
     };
     Ok((request, files))
+}
+
+/// `--audit`: warnings for several platforms unless it says otherwise, nothing for one.
+fn audit(
+    args: &BuildArgs,
+    platforms: usize,
+    outputs: &[Output],
+    directory: &Path,
+) -> Result<Option<AuditRequest>, CommandError> {
+    let mode = args
+        .audit
+        .unwrap_or(if platforms > 1 { AuditMode::Warn } else { AuditMode::Off });
+    if mode == AuditMode::Off {
+        return Ok(None);
+    }
+    if !outputs.iter().any(Output::is_image) {
+        // By default there is just nothing to audit; who asks for it should know.
+        return match args.audit {
+            None => Ok(None),
+            Some(_) => Err(CommandError::user("--audit needs an image, and no output is one")
+                .hint("add `-o type=image`, registry, oci or docker, or leave --audit out")),
+        };
+    }
+    Ok(Some(AuditRequest {
+        refuses: mode == AuditMode::Error,
+        allow: crate::audit::allow_list(None, directory)?,
+    }))
 }
 
 /// How steps run, but for the emulators, which the machine knows.

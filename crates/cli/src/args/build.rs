@@ -137,6 +137,15 @@ pub struct BuildArgs {
     /// Say at the end for each step why it ran, or how its result was found
     #[arg(long)]
     pub explain: bool,
+    /// Audit the image before it is published: warn, error or off [default: warn for several platforms, off for one]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        overrides_with = "audit",
+        hide_possible_values = true
+    )]
+    pub audit: Option<super::AuditMode>,
     /// Only check the Dockerfile: short for --call=check
     #[arg(long)]
     pub check: bool,

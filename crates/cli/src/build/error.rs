@@ -120,6 +120,17 @@ pub enum BuildError {
     /// The store.
     #[error(transparent)]
     Store(#[from] kiln_store::StoreError),
+    /// The audit found errors.
+    #[error("the audit found {errors} errors, and nothing was published")]
+    Refused {
+        /// How many.
+        errors: usize,
+        /// Them, ready to print.
+        findings: String,
+    },
+    /// The audit could not look at a layer.
+    #[error("failed to audit the image")]
+    AuditFailed(#[source] Box<crate::audit::blobs::BlobError>),
     /// A push without a name.
     #[error("a pushed image needs a name")]
     Nameless,

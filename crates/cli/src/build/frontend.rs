@@ -1,5 +1,6 @@
 //! From the Dockerfile's text to the graph: parsing, checks, the build's time, and images as they are needed.
 
+use kiln_audit::Base;
 use kiln_dockerfile::Dockerfile;
 use kiln_dockerfile::epoch::{self, Epoch, epoch};
 use kiln_dockerfile::lint::{Linter, check_platforms};
@@ -8,6 +9,7 @@ use kiln_dockerfile::plan::{BuildContext, NamedContext, Need, Resolved, Resolved
 use kiln_graph::{Event, HttpSource, ImageOrigin, Outcome};
 use kiln_worker::Images;
 
+use crate::build::audit::PinnedBase;
 use crate::build::{BuildError, BuildRequest, Machine, remote};
 
 /// A build whose graph is known.
@@ -17,6 +19,8 @@ pub struct Planned {
     pub request: BuildRequest,
     /// The graph.
     pub lowered: Lowered,
+    /// Bases that are pinned to one platform.
+    pub pinned: Vec<PinnedBase>,
 }
 
 /// A linter as the request wants it.
@@ -57,10 +61,14 @@ pub async fn plan(request: &BuildRequest, machine: &Machine, linter: &mut Linter
         let named = dockerfile.global_args.iter_mut().filter(|arg| arg.name == epoch::NAME);
         named.for_each(|arg| arg.default = None);
     }
-    let lowered = lower_all(&request, machine, &dockerfile, linter).await?;
+    let (lowered, pinned) = lower_all(&request, machine, &dockerfile, linter).await?;
     match linter.violation() {
         Some(violation) => Err(BuildError::syntax(&request, violation)),
-        None => Ok(Planned { request, lowered }),
+        None => Ok(Planned {
+            request,
+            lowered,
+            pinned,
+        }),
     }
 }
 
@@ -126,13 +134,14 @@ async fn lower_all(
     machine: &Machine,
     dockerfile: &Dockerfile,
     linter: &mut Linter,
-) -> Result<Lowered, BuildError> {
+) -> Result<(Lowered, Vec<PinnedBase>), BuildError> {
+    let mut pinned = Vec::new();
     let images = Images::new(machine.store.clone(), machine.client.clone(), request.pull);
     let mut resolved = Resolved::default();
     loop {
         let lowering = lower(dockerfile, &request.plan, &resolved, linter);
         match lowering.map_err(|error| BuildError::syntax(request, error))? {
-            Lowering::Done(lowered) => return Ok(*lowered),
+            Lowering::Done(lowered) => return Ok((*lowered, needed_by_several(pinned))),
             Lowering::Needs(needs) => {
                 let found = needs
                     .iter()
@@ -143,11 +152,42 @@ async fn lower_all(
                     () = machine.cancel.cancelled() => return Err(BuildError::Cancelled),
                 };
                 for (need, image) in needs.iter().zip(found) {
+                    pinned.extend(pinned_base(need, &image));
                     resolved.insert(need, image);
                 }
             }
         }
     }
+}
+
+/// The base of a need whose digest is that of a manifest, which can only be right for one platform.
+fn pinned_base(need: &Need, image: &ResolvedImage) -> Option<PinnedBase> {
+    let digest = need.reference.digest()?;
+    let is_from = need
+        .text
+        .trim_start()
+        .get(..4)
+        .is_some_and(|word| word.eq_ignore_ascii_case("from"));
+    (is_from && image.source.manifest.as_ref() == Some(digest)).then(|| PinnedBase {
+        used_for: need.platform.clone(),
+        base: Base {
+            reference: need.reference.to_string(),
+            instruction: Some(format!("{}, line {}", need.text.trim(), need.lines.start)),
+            is_single: true,
+            platform: image.config.platform(),
+        },
+    })
+}
+
+/// A stage that runs on the build platform alone may well be pinned to its manifest.
+fn needed_by_several(pinned: Vec<PinnedBase>) -> Vec<PinnedBase> {
+    let is_shared = |one: &PinnedBase| {
+        let others = pinned
+            .iter()
+            .any(|other| other.base.reference == one.base.reference && other.used_for != one.used_for);
+        others || one.base.platform.clone().normalized() != one.used_for
+    };
+    pinned.iter().filter(|one| is_shared(one)).cloned().collect()
 }
 
 async fn resolve(

@@ -41,6 +41,17 @@ pub struct BuildRequest {
     pub cache_from: Vec<CacheImport>,
     /// Caches to write.
     pub cache_to: Vec<CacheExport>,
+    /// Whether what was built is audited before it is published; None: not at all.
+    pub audit: Option<AuditRequest>,
+}
+
+/// The audit of a build.
+#[derive(Debug, Clone)]
+pub struct AuditRequest {
+    /// Whether errors keep the image from being published.
+    pub refuses: bool,
+    /// What is allowed.
+    pub allow: kiln_audit::AllowList,
 }
 
 /// A cache to read.

@@ -299,6 +299,13 @@ fn explained(error: BuildError) -> CommandError {
             registry_hints(&mut command, source);
             command
         }
+        BuildError::Refused { findings, .. } => {
+            let mut command = CommandError::from_error(ErrorKind::Build, &error);
+            command.drawing = Some(findings.clone());
+            command.hint(
+                "`--audit=warn` publishes all the same; `kiln-audit.toml` allows single findings, each with a reason",
+            )
+        }
         BuildError::Worker(source) => {
             let mut command = CommandError::from_error(ErrorKind::Environment, &error);
             step_hints(&mut command, source);
