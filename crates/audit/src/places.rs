@@ -147,7 +147,9 @@ impl<'v, 'a> Places<'v, 'a> {
             let part = &path[start..end];
             let named = Named::of(part);
             let names_it = match machine {
-                Some(machine) => named.cpu.is_some() && named.cpu == cpu_of(machine),
+                Some(machine) => {
+                    named.cpu.is_some() && named.cpu == cpu_of(machine) && named.cpu != Some(self.view.target.cpu)
+                }
                 None => named.system.is_some_and(|system| system != System::Linux),
             };
             // The names of Python's modules carry the platform for Python's sake, not to stand beside others.

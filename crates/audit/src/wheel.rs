@@ -56,6 +56,8 @@ fn fits(tag: &str, target: &Target, libc: Option<Libc>) -> bool {
         return false;
     };
     let machine = target.wheel_names.iter().any(|name| tag.ends_with(&format!("_{name}")));
+    // Debian writes its own names of architectures behind `linux_`.
+    let machine = machine || (tag.starts_with("linux_") && Named::of(tag).cpu == Some(target.cpu));
     machine && (needs.is_none() || libc.is_none() || needs == libc)
 }
 

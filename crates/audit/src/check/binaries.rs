@@ -39,14 +39,21 @@ fn elf_file(checks: &mut Checks<'_, '_>, path: &str, elf: &Elf, image_float: Opt
             elf.machine.name(),
             checks.because(path)
         );
-        report_foreign(checks, code, path, elf, reason);
+        report_foreign(checks, code, path, elf, reason, Severity::Error);
         return;
     }
     let refused = target.refuses(elf).filter(|_| !is_chosen_at_run_time(path));
-    let refused = refused.or_else(|| float_mismatch(elf, image_float));
-    if let Some(why) = refused {
+    // The Arm attributes of a library are those of its most demanding object, which it may choose at run time.
+    let at_most = if elf.machine.code == machine::ARM && elf.is_library() {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    let refused = refused.map(|why| (why, at_most));
+    let refused = refused.or_else(|| float_mismatch(elf, image_float).map(|why| (why, Severity::Error)));
+    if let Some((why, at_most)) = refused {
         let reason = format!("{why}{}", checks.because(path));
-        report_foreign(checks, code, path, elf, reason);
+        report_foreign(checks, code, path, elf, reason, at_most);
         return;
     }
     if code == Code::WrongWheel
@@ -96,7 +103,7 @@ fn libc_bundle(checks: &Checks<'_, '_>, path: &str, own: Libc) -> Option<places:
     })
 }
 
-fn report_foreign(checks: &mut Checks<'_, '_>, code: Code, path: &str, elf: &Elf, reason: String) {
+fn report_foreign(checks: &mut Checks<'_, '_>, code: Code, path: &str, elf: &Elf, reason: String, at_most: Severity) {
     checks.wrong.insert(path.to_owned());
     if !checks.is_started(path)
         && let Some(bundle) = checks.places.bundle(path, Some(elf.machine))
@@ -109,7 +116,7 @@ fn report_foreign(checks: &mut Checks<'_, '_>, code: Code, path: &str, elf: &Elf
         Code::WrongAddon => addon_repair(path),
         _ => "build it for $TARGETPLATFORM: cross-compile with $TARGETOS and $TARGETARCH, copy it from a stage of the target platform, or download the release of this platform".to_owned(),
     };
-    checks.add(code, checks.severity(path), path, reason, repair);
+    checks.add(code, checks.severity(path).min(at_most), path, reason, repair);
 }
 
 fn report_module(checks: &mut Checks<'_, '_>, path: &str, why: String) {
@@ -209,11 +216,14 @@ fn wheel_repair(image: Libc) -> String {
 
 /// Libraries in directories that the loader, or a program, chooses by the processor it finds.
 fn is_chosen_at_run_time(path: &str) -> bool {
-    path.split('/').any(|part| {
-        part == "glibc-hwcaps"
-            || part.starts_with("x86-64-v")
-            || matches!(part, "haswell" | "avx512_1" | "neon" | "vfp")
-    })
+    let name = path.rsplit('/').next().unwrap_or(path);
+    // GCC's atomic library holds every function for several processors (indirect functions).
+    name.starts_with("libatomic.so")
+        || path.split('/').any(|part| {
+            part == "glibc-hwcaps"
+                || part.starts_with("x86-64-v")
+                || matches!(part, "haswell" | "avx512_1" | "neon" | "vfp")
+        })
 }
 
 /// How the image's own loader passes floating point arguments.
