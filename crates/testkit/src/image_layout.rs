@@ -17,6 +17,7 @@ use crate::package_layer::PackageLayer;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const UNCOMPRESSED_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -58,6 +59,38 @@ impl Tree {
     pub fn symlink(mut self, path: &str, target: &str) -> Self {
         self.entries
             .insert(path.to_owned(), (0o777, Node::Symlink(target.to_owned())));
+        self
+    }
+
+    /// Adds everything of a directory on disk below `at`, with modes and symbolic links; owners become root.
+    pub fn with_directory(mut self, at: &str, directory: &Path) -> Result<Self, TestkitError> {
+        use std::os::unix::fs::PermissionsExt;
+        let entries = fs::read_dir(directory).map_err(TestkitError::file("read", directory))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let target = if at.is_empty() { name } else { format!("{at}/{name}") };
+            let metadata = fs::symlink_metadata(&path).map_err(TestkitError::file("read", &path))?;
+            let mode = metadata.permissions().mode() & 0o7777;
+            if metadata.is_symlink() {
+                let link = fs::read_link(&path).map_err(TestkitError::file("read", &path))?;
+                self = self.symlink(&target, &link.to_string_lossy());
+            } else if metadata.is_dir() {
+                self = self.directory(&target, mode).with_directory(&target, &path)?;
+            } else if metadata.is_file() {
+                let content = fs::read(&path).map_err(TestkitError::file("read", &path))?;
+                self = self.file(&target, mode, content);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Without everything at and below a path.
+    #[must_use]
+    pub fn without(mut self, path: &str) -> Self {
+        let below = format!("{path}/");
+        self.entries
+            .retain(|entry, _| entry != path && !entry.starts_with(&below));
         self
     }
 
@@ -178,6 +211,31 @@ impl ImageLayout {
         }
         let config = self.add_blob(CONFIG, document.to_string().as_bytes())?;
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers.iter().map(|(layer, _)| layer).collect::<Vec<_>>()});
+        let mut descriptor = self.add_blob(MANIFEST, manifest.to_string().as_bytes())?;
+        descriptor["platform"] = platform;
+        Ok(descriptor)
+    }
+
+    /// Adds one platform's image of several uncompressed layers, each with the instruction that its history names, and
+    /// gives its descriptor.
+    pub fn add_layers(&self, platform: &str, layers: &[(&str, &Tree)], config: Value) -> Result<Value, TestkitError> {
+        let (mut descriptors, mut diff_ids, mut history) = (Vec::new(), Vec::new(), Vec::new());
+        for (instruction, tree) in layers {
+            let tar = tree
+                .tar()
+                .map_err(TestkitError::file("archive a tree for", &self.directory))?;
+            descriptors.push(self.add_blob(PLAIN_LAYER, &tar)?);
+            diff_ids.push(format!("sha256:{}", digest(&tar)));
+            history.push(json!({"created_by": instruction}));
+        }
+        let platform = platform_object(platform);
+        let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
+        let mut document = json!({"config": config, "rootfs": rootfs, "history": history});
+        if let (Some(document), Some(platform)) = (document.as_object_mut(), platform.as_object()) {
+            document.extend(platform.clone());
+        }
+        let config = self.add_blob(CONFIG, document.to_string().as_bytes())?;
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": descriptors});
         let mut descriptor = self.add_blob(MANIFEST, manifest.to_string().as_bytes())?;
         descriptor["platform"] = platform;
         Ok(descriptor)

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod audit_parts;
 mod base_image;
 mod browser;
 mod cache_service;
@@ -42,6 +43,7 @@ mod program;
 mod static_registry;
 mod terminal;
 
+pub use audit_parts::{AuditParts, DEBIAN_PLATFORMS, java_archive};
 pub use base_image::{BaseImages, Distribution};
 pub use browser::Browser;
 pub use cache_service::{CacheService, TOKEN};

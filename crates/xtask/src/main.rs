@@ -1,4 +1,4 @@
-//! The commands that a developer of Kiln needs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask conformance`.
+//! The commands that a developer of Kiln needs: `cargo xtask demo`, `test`, `conformance`, `fuzz`.
 #![allow(
     clippy::disallowed_methods,
     reason = "a tool for developers reads its own environment"
@@ -10,6 +10,7 @@ mod conformance;
 mod demo;
 mod error;
 mod fuzz;
+mod fuzz_audit;
 mod system;
 mod talk;
 mod test;
@@ -29,6 +30,8 @@ Usage: cargo xtask <COMMAND>
                              how many cases of each corpus hold
   fuzz [hcl|json|compose…] [--seconds N] [--seed N]
                              random definitions for the parsers of `kiln bake`
+  fuzz TARGET [--seconds N] [--seed N]
+                             read files that are broken by chance, until the time is over or something is wrong
 ";
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "conformance" => conformance::run(rest),
         "fuzz" => fuzz::run(rest),
+        "fuzz" => fuzz(rest),
         "help" | "-h" | "--help" => {
             say(USAGE.trim_end());
             Ok(ExitCode::SUCCESS)
@@ -54,4 +58,15 @@ fn main() -> ExitCode {
         explain(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Readers of foreign bytes by name.
+fn fuzz(words: &[String]) -> Result<ExitCode, XtaskError> {
+    let target = words.first().map(String::as_str).unwrap_or_default();
+    match target.strip_prefix("audit-") {
+        Some(name) => fuzz_audit::run(name, &words[1..]),
+        None => Err(XtaskError::Usage {
+            text: format!("there is no target `{target}`; there are {}", fuzz_audit::TARGETS),
+        }),
+    }
 }
