@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kiln-registry", &["kiln-oci", "kiln-store"]),
     ("kiln-image", &["kiln-oci", "kiln-store", "kiln-registry"]),
     ("kiln-sandbox", &["kiln-oci"]),
+    ("kiln-audit", &["kiln-oci", "kiln-store"]),
     ("kiln-solver", &["kiln-oci", "kiln-graph", "kiln-store"]),
     (
         "kiln-worker",
@@ -50,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kiln-sandbox",
             "kiln-solver",
             "kiln-worker",
+            "kiln-audit",
         ],
     ),
     (

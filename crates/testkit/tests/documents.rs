@@ -115,6 +115,7 @@ fn every_page_is_known_here() -> TestResult {
 
 /// The pages that have something to try, each of them by a test below.
 const TRIED: &[&str] = &[
+    "audit.md",
     "build.md",
     "dockerfile.md",
     "lint.md",
@@ -134,6 +135,11 @@ const TRIED: &[&str] = &[
     "history.md",
     "report.md",
 ];
+
+#[test]
+fn audit() -> TestResult {
+    try_out("audit.md")
+}
 
 #[test]
 fn build() -> TestResult {

@@ -36,6 +36,14 @@ pub(crate) const PEERS: &[Need] = &[
 
 /// What looks at pages: by far the largest of all, and of use to a few tests alone.
 pub(crate) const BROWSER: &[Need] = &[("chromium", "chromium")];
+/// What the images of the audit's tests are made with.
+pub(crate) const PARTS: &[Need] = &[
+    ("pip3", "python3-pip"),
+    ("npm", "npm"),
+    ("go", "golang-go"),
+    ("cc", "gcc"),
+    ("dpkg-deb", "dpkg"),
+];
 
 /// Installs the packages of those programs that are not there.
 pub(crate) fn ensure(needs: &[&[Need]]) -> Result<(), XtaskError> {

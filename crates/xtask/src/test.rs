@@ -18,6 +18,7 @@ pub(crate) fn run(filters: &[String]) -> Result<ExitCode, XtaskError> {
     if filters.is_empty() || filters.iter().any(|filter| filter.contains("page")) {
         system::ensure(&[system::BROWSER])?;
     }
+    system::ensure(&[system::EMULATORS, system::ROOTLESS, system::PEERS, system::PARTS])?;
     heading("the binary under test");
     let kiln = cargo::build("kiln", &["--package", "kiln-cli"])?;
     say(&kiln.display().to_string());
