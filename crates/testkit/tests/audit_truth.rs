@@ -19,6 +19,7 @@ use kiln_testkit::{Fixture, ImageLayout, TestResult};
 const LEAST_IMAGES: usize = 60;
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the tally is the result of the table")]
 fn planted_faults_are_found_and_nothing_else_is_an_error() -> TestResult {
     let mut table = Table::prepare()?;
     audit_truth::clean::add(&mut table)?;

@@ -6,6 +6,11 @@ use serde_json::json;
 use super::bases;
 use super::table::{CaseImage, Table};
 
+/// A program without any library. Each system has its own name for where programs begin.
+pub(crate) const ALONE: &str = "void _start(void) { for (;;) ; }\nvoid mainCRTStartup(void) { for (;;) ; }\n";
+/// Flags that go with it.
+pub(crate) const ALONE_FLAGS: &[&str] = &["-nostdlib", "-ffreestanding", "-static"];
+
 pub(crate) const HELLO: &str = "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n";
 
 pub(crate) fn add(table: &mut Table) -> TestResult {
@@ -57,7 +62,7 @@ fn static_programs(table: &mut Table) -> TestResult {
         ("x86-linux-musl", "linux/386"),
     ];
     for (target, platform) in targets {
-        let program = table.parts.zig(target, HELLO, &["-static"])?;
+        let program = table.parts.zig(target, ALONE, ALONE_FLAGS)?;
         let image = scratch(platform, program);
         table.clean(&format!("a static program by Zig on scratch, {platform}"), image);
     }
@@ -73,7 +78,7 @@ fn static_programs(table: &mut Table) -> TestResult {
             scratch(platform, program),
         );
     }
-    let host = super::clean::host();
+    let host = host();
     let program = table.parts.rust(&["-C", "target-feature=+crt-static"])?;
     table.clean("a static Rust program on scratch", scratch(host.1, program));
     let program = table.parts.rust(&["-C", "target-feature=-crt-static"])?;
@@ -134,7 +139,6 @@ fn own_libraries(table: &mut Table) -> TestResult {
         "int f(void) { return 1; }\n",
         &["-shared", "-Wl,-soname,libf.so"],
     )?;
-    let source = "int f(void) __attribute__((weak)); int main(void) { return f(); }\n";
     let stub = table.parts.c(
         "extern int f(void); int main(void) { return f(); }\n",
         &[
@@ -144,7 +148,6 @@ fn own_libraries(table: &mut Table) -> TestResult {
             "-Wl,--enable-new-dtags",
         ],
     )?;
-    let _ = source;
     let image = CaseImage::new("linux/amd64", base).layer(
         "COPY app /opt/app",
         Tree::new()

@@ -164,13 +164,9 @@ fn indexes(table: &mut Table) -> TestResult {
     let mut image = of("linux/amd64", amd64.clone());
     image.entry = Some(json!({"os": "linux", "architecture": "arm64"}));
     // The image is then looked at as what it claims to be.
-    let missing = [
-        ("linux/arm64", "A09", ""),
-        ("linux/arm64", "A08", ""),
-        ("linux/arm64", "A01", "/bin/dash"),
-    ];
-    let mut errors: Vec<(&str, &str, &str)> = missing.to_vec();
     let programs = [
+        "/bin/dash",
+        "/sbin/ldconfig",
         "/usr/bin/getconf",
         "/usr/bin/getent",
         "/usr/bin/iconv",
@@ -178,12 +174,11 @@ fn indexes(table: &mut Table) -> TestResult {
         "/usr/bin/localedef",
         "/usr/bin/pldd",
         "/usr/bin/zdump",
-        "/sbin/ldconfig",
         "/usr/sbin/iconvconfig",
-        "/lib64/ld-linux-x86-64.so.2",
+        "/usr/sbin/zic",
     ];
-    let _ = &programs;
-    errors.extend(programs[..9].iter().map(|path| ("linux/arm64", "A01", *path)));
+    let mut errors = vec![("linux/arm64", "A09", ""), ("linux/arm64", "A08", "")];
+    errors.extend(programs.map(|path| ("linux/arm64", "A01", path)));
     table.several("an index that names another platform", vec![image], &errors);
 
     let mut image = of(

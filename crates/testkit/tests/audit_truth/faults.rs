@@ -4,7 +4,7 @@ use kiln_testkit::{DEBIAN_PLATFORMS, TestResult, Tree};
 use serde_json::json;
 
 use super::bases;
-use super::clean::{HELLO, host, scratch};
+use super::clean::{ALONE, ALONE_FLAGS, HELLO, host, scratch};
 use super::table::{CaseImage, Table};
 
 pub(crate) fn add(table: &mut Table) -> TestResult {
@@ -88,9 +88,8 @@ fn processors(table: &mut Table) -> TestResult {
         ("linux/arm/v7", &[][..]),
         ("linux/arm/v6", &[("A01", "/app"), ("A08", "")][..]),
     ] {
-        let program = table
-            .parts
-            .zig("arm-linux-musleabihf", HELLO, &["-static", "-mcpu=cortex_a7"])?;
+        let flags = [ALONE_FLAGS, &["-mcpu=cortex_a7"]].concat();
+        let program = table.parts.zig("arm-linux-musleabihf", ALONE, &flags)?;
         let mut image = scratch(variant, program);
         image.platform = variant.to_owned();
         table.faulty(&format!("a program for ARMv7 on {variant}"), image, errors);
@@ -115,8 +114,12 @@ fn processors(table: &mut Table) -> TestResult {
 }
 
 fn other_systems(table: &mut Table) -> TestResult {
-    for (target, what) in [("aarch64-macos", "macOS"), ("x86_64-windows-gnu", "Windows")] {
-        let program = table.parts.zig(target, HELLO, &[])?;
+    let rows: [(&str, &str, &str, &[&str]); 2] = [
+        ("aarch64-macos", "macOS", HELLO, &[]),
+        ("x86_64-windows-gnu", "Windows", ALONE, ALONE_FLAGS),
+    ];
+    for (target, what, source, flags) in rows {
+        let program = table.parts.zig(target, source, flags)?;
         let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?).layer(
             "COPY tool /usr/local/bin/tool",
             Tree::new().file("usr/local/bin/tool", 0o755, program.clone()),
@@ -143,7 +146,12 @@ fn loaders(table: &mut Table) -> TestResult {
         scratch("linux/amd64", program),
         &[("A04", "/app")],
     );
-    let program = table.parts.zig("aarch64-linux-musl", HELLO, &["-dynamic"])?;
+    let loader = "-Wl,-dynamic-linker,/lib/ld-musl-aarch64.so.1";
+    let program = table.parts.zig(
+        "aarch64-linux-musl",
+        ALONE,
+        &["-nostdlib", "-ffreestanding", "-pie", "-fPIE", loader],
+    )?;
     let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?).layer(
         "COPY app /usr/bin/app",
         Tree::new().file("usr/bin/app", 0o755, program.clone()),
