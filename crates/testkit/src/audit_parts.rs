@@ -27,6 +27,8 @@ const DEBIAN_PACKAGES: &[&str] = &[
     "libc6",
     "libc-bin",
     "dash",
+    "bash",
+    "libtinfo6",
     "musl",
     "busybox-static",
     "hello",

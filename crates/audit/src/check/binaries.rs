@@ -7,6 +7,7 @@ use crate::facts::FileFacts;
 use crate::finding::{Code, Severity};
 use crate::places;
 use crate::target::{Libc, libc_of};
+use crate::view::View;
 use crate::wheel;
 
 /// Looks at every binary.
@@ -50,7 +51,7 @@ fn elf_file(checks: &mut Checks<'_, '_>, path: &str, elf: &Elf, image_float: Opt
         Severity::Error
     };
     let refused = refused.map(|why| (why, at_most));
-    let refused = refused.or_else(|| float_mismatch(elf, image_float).map(|why| (why, Severity::Error)));
+    let refused = refused.or_else(|| float_mismatch(checks.view, elf, image_float).map(|why| (why, Severity::Error)));
     if let Some((why, at_most)) = refused {
         let reason = format!("{why}{}", checks.because(path));
         report_foreign(checks, code, path, elf, reason, at_most);
@@ -239,8 +240,16 @@ fn image_float_abi(checks: &Checks<'_, '_>) -> Option<FloatAbi> {
 }
 
 /// A library or dynamic program that cannot share a process with the image's libraries.
-fn float_mismatch(elf: &Elf, image: Option<FloatAbi>) -> Option<String> {
+fn float_mismatch(view: &View<'_>, elf: &Elf, image: Option<FloatAbi>) -> Option<String> {
     let (own, image) = (elf.float_abi?, image?);
+    // A program whose own loader is there brings its own libraries.
+    if elf
+        .interpreter
+        .as_ref()
+        .is_some_and(|loader| view.elf(loader).is_some())
+    {
+        return None;
+    }
     let differs = elf.dynamic && !elf.needed.is_empty() && own != image && elf.machine.class == Class::Bits32;
     let differs =
         differs || (elf.machine.code == machine::RISCV && elf.dynamic && own != image && !elf.needed.is_empty());

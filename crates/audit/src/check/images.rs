@@ -99,12 +99,17 @@ fn shared(image: &Image, other: &Image, findings: &mut Vec<Finding>) {
             digest: layer.digest.clone(),
             instruction: instructions[number].clone(),
         };
-        let what = if number == 0 { "base" } else { "layer" };
-        let reason = format!(
-            "its {what} is that of {runs_on}: {platform} and {other_platform} share a layer with programs of {runs_on}, such as `/{example}`"
-        );
-        let repair = "take the base for $TARGETPLATFORM: leave `--platform` out of the last FROM, and pin it to the digest of an index";
-        findings.push(finding(wrong, Severity::Error, reason, repair, Some(place)));
+        let share =
+            format!("{platform} and {other_platform} share a layer with programs of {runs_on}, such as `/{example}`");
+        if number == 0 {
+            let reason = format!("its base is that of {runs_on}: {share}");
+            let repair = "take the base for $TARGETPLATFORM: leave `--platform` out of the last FROM, and pin it to the digest of an index";
+            findings.push(finding(wrong, Severity::Error, reason, repair, Some(place)));
+        } else {
+            // What is wrong with the programs is said for each of them.
+            let repair = "build what differs between platforms for each of them";
+            findings.push(finding(wrong, Severity::Warning, share, repair, Some(place)));
+        }
         return;
     }
     let all = common == image.layers.len() && common == other.layers.len() && common > 0;

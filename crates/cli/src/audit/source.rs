@@ -94,7 +94,10 @@ impl Source {
         }
         let looks_like_path = text.starts_with(['.', '/']) || text.ends_with(".tar");
         match existing(text) {
-            Some(source) if looks_like_path || Path::new(text).join("index.json").exists() => Ok(source),
+            // A directory that happens to have the name of an image is no layout.
+            Some(Source::Layout(path, name)) if looks_like_path || path.join("index.json").exists() => {
+                Ok(Source::Layout(path, name))
+            }
             Some(source @ Source::Archive(..)) => Ok(source),
             None if looks_like_path => Err(CommandError::user(format!("there is no `{text}`")).hint(
                 "name an archive, the directory of an OCI layout, or an image such as registry.example.com/app:1.0",

@@ -17,7 +17,7 @@ pub(crate) fn packages(parts: &AuditParts, architecture: &str, packages: &[&str]
 
 /// glibc and a shell.
 pub(crate) fn glibc(parts: &AuditParts, architecture: &str) -> Made {
-    Ok(packages(parts, architecture, &["libc6", "libc-bin", "dash"])?.directory("tmp", 0o1777))
+    Ok(packages(parts, architecture, &["libc6", "libc-bin", "dash", "bash", "libtinfo6"])?.directory("tmp", 0o1777))
 }
 
 /// musl and a shell that needs nothing.

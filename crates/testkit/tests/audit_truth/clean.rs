@@ -6,8 +6,8 @@ use serde_json::json;
 use super::bases;
 use super::table::{CaseImage, Table};
 
-/// A program without any library. Each system has its own name for where programs begin.
-pub(crate) const ALONE: &str = "void _start(void) { for (;;) ; }\nvoid mainCRTStartup(void) { for (;;) ; }\n";
+/// A program without any library, for which no library must be built first.
+pub(crate) const ALONE: &str = "void _start(void) { for (;;) ; }\n";
 /// Flags that go with it.
 pub(crate) const ALONE_FLAGS: &[&str] = &["-nostdlib", "-ffreestanding", "-static"];
 

@@ -165,7 +165,9 @@ fn indexes(table: &mut Table) -> TestResult {
     image.entry = Some(json!({"os": "linux", "architecture": "arm64"}));
     // The image is then looked at as what it claims to be.
     let programs = [
+        "/bin/bash",
         "/bin/dash",
+        "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
         "/sbin/ldconfig",
         "/usr/bin/getconf",
         "/usr/bin/getent",

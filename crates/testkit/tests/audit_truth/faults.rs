@@ -4,7 +4,7 @@ use kiln_testkit::{DEBIAN_PLATFORMS, TestResult, Tree};
 use serde_json::json;
 
 use super::bases;
-use super::clean::{ALONE, ALONE_FLAGS, HELLO, host, scratch};
+use super::clean::{HELLO, host, scratch};
 use super::table::{CaseImage, Table};
 
 pub(crate) fn add(table: &mut Table) -> TestResult {
@@ -25,12 +25,10 @@ fn every_architecture(table: &mut Table) -> TestResult {
             "COPY --from=build /out /usr/local/bin",
             Tree::new().file("usr/local/bin/hello", 0o755, program.clone()),
         );
-        // Soft-float programs are of the same machine as hard-float ones and have another loader.
-        let code = if *architecture == "armhf" { "A04" } else { "A01" };
         table.faulty(
             &format!("a program of {other} on PATH of {architecture}"),
             image,
-            &[(code, "/usr/local/bin/hello")],
+            &[("A01", "/usr/local/bin/hello")],
         );
 
         let own = bases::file(&table.parts, architecture, "hello", "usr/bin/hello")?;
@@ -56,8 +54,9 @@ fn every_architecture(table: &mut Table) -> TestResult {
         let image = CaseImage::new(platform, bases::glibc(&table.parts, architecture)?)
             .layer("COPY app /app", Tree::new().file("app/server", 0o755, program))
             .with("Entrypoint", json!(["/app/server"]));
+        // Soft-float programs are of the same machine as hard-float ones.
         let errors: &[(&str, &str)] = if *architecture == "armhf" {
-            &[("A04", "/app/server")]
+            &[("A01", "/app/server")]
         } else {
             &[("A01", "/app/server"), ("A08", "")]
         };
@@ -88,8 +87,7 @@ fn processors(table: &mut Table) -> TestResult {
         ("linux/arm/v7", &[][..]),
         ("linux/arm/v6", &[("A01", "/app"), ("A08", "")][..]),
     ] {
-        let flags = [ALONE_FLAGS, &["-mcpu=cortex_a7"]].concat();
-        let program = table.parts.zig("arm-linux-musleabihf", ALONE, &flags)?;
+        let program = bases::file(&table.parts, "armhf", "busybox-static", "bin/busybox")?;
         let mut image = scratch(variant, program);
         image.platform = variant.to_owned();
         table.faulty(&format!("a program for ARMv7 on {variant}"), image, errors);
@@ -114,12 +112,13 @@ fn processors(table: &mut Table) -> TestResult {
 }
 
 fn other_systems(table: &mut Table) -> TestResult {
-    let rows: [(&str, &str, &str, &[&str]); 2] = [
-        ("aarch64-macos", "macOS", HELLO, &[]),
-        ("x86_64-windows-gnu", "Windows", ALONE, ALONE_FLAGS),
+    let launchers = table.parts.wheel("setuptools==70.0.0", "any")?;
+    let windows = std::fs::read(launchers.join("setuptools/cli-64.exe"))?;
+    let rows = [
+        ("macOS", table.parts.zig("aarch64-macos", HELLO, &[])?),
+        ("Windows", windows),
     ];
-    for (target, what, source, flags) in rows {
-        let program = table.parts.zig(target, source, flags)?;
+    for (what, program) in rows {
         let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?).layer(
             "COPY tool /usr/local/bin/tool",
             Tree::new().file("usr/local/bin/tool", 0o755, program.clone()),
@@ -146,12 +145,7 @@ fn loaders(table: &mut Table) -> TestResult {
         scratch("linux/amd64", program),
         &[("A04", "/app")],
     );
-    let loader = "-Wl,-dynamic-linker,/lib/ld-musl-aarch64.so.1";
-    let program = table.parts.zig(
-        "aarch64-linux-musl",
-        ALONE,
-        &["-nostdlib", "-ffreestanding", "-pie", "-fPIE", loader],
-    )?;
+    let program = musl(table.parts.zig("aarch64-linux-gnu.2.28", HELLO, &[])?);
     let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?).layer(
         "COPY app /usr/bin/app",
         Tree::new().file("usr/bin/app", 0o755, program.clone()),
@@ -163,10 +157,25 @@ fn loaders(table: &mut Table) -> TestResult {
     Ok(())
 }
 
+/// A program of glibc with the names of musl in it, which are shorter: a musl of Zig's own would have to be built first.
+fn musl(mut program: Vec<u8>) -> Vec<u8> {
+    for (from, to) in [
+        ("/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-aarch64.so.1"),
+        ("libc.so.6", "libc.so"),
+    ] {
+        let found = program.windows(from.len()).position(|bytes| bytes == from.as_bytes());
+        if let Some(at) = found {
+            program[at..at + from.len()].fill(0);
+            program[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    program
+}
+
 fn libraries(table: &mut Table) -> TestResult {
     let library = bases::file(&table.parts, "amd64", "zlib1g", "lib/x86_64-linux-gnu/libz.so.1.2.13")?;
     let foreign = bases::file(&table.parts, "arm64", "zlib1g", "lib/aarch64-linux-gnu/libz.so.1.2.13")?;
-    let pigz = bases::packages(&table.parts, "amd64", &["pigz"])?;
+    let pigz = bases::packages(&table.parts, "amd64", &["pigz"])?.without("usr/bin/unpigz");
     let base = bases::glibc(&table.parts, "amd64")?;
     let image = CaseImage::new("linux/amd64", base.clone())
         .layer("COPY . /", pigz.clone().file("opt/z/libz.so.1", 0o644, library));

@@ -150,7 +150,13 @@ fn node(table: &mut Table) -> TestResult {
             installed(&format!("{modules}/{package}"), &files)?,
         );
         let path = format!("/{modules}/{package}/package.json");
-        let errors: &[(&str, &str)] = if planted { &[("A03", &path)] } else { &[] };
+        let addon = format!("/{modules}/{package}/rollup.linux-x64-musl.node");
+        let errors: &[(&str, &str)] = match (planted, libc) {
+            (true, _) => &[("A03", &path)],
+            // musl's roots have no libgcc by themselves.
+            (false, "musl") if package.ends_with("musl") => &[("A05", &addon)],
+            (false, _) => &[],
+        };
         table.faulty(&format!("{package} on {libc} of {architecture}"), image, errors);
     }
     // Packages of several platforms side by side.
