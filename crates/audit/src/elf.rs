@@ -14,6 +14,8 @@ use crate::content::Content;
 
 /// Program headers of a real file are dozens.
 const MAX_SEGMENTS: u16 = 512;
+/// Bytes of names of one file; the largest real libraries have some thousands.
+const MAX_TEXTS: usize = 1 << 20;
 /// Sections of a real file are thousands at most.
 const MAX_SECTIONS: u16 = 8192;
 
@@ -128,6 +130,14 @@ impl Elf {
             Kind::Shared => self.interpreter.is_some() || (self.soname.is_none() && self.needed.is_empty() && self.go),
             Kind::Other => false,
         }
+    }
+
+    /// About how many bytes the facts take.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| text.len() + 24).sum::<usize>();
+        let needs = self.version_needs.iter();
+        let needs: usize = needs.map(|need| need.library.len() + 48 + texts(&need.versions)).sum();
+        256 + needs + texts(&self.needed) + texts(&self.rpath) + texts(&self.runpath) + texts(&self.version_definitions)
     }
 
     /// Whether it is a library that other programs load.
@@ -327,6 +337,15 @@ pub fn read(content: &Content) -> Option<Elf> {
         && let Some((offset, size)) = reader.section(SHT_ARM_ATTRIBUTES)
     {
         notes::read_arm_attributes(&reader, offset, size, &mut elf);
+    }
+    if elf.weight() > MAX_TEXTS {
+        // Its names are no names. Without them it is still a file of its machine.
+        elf.needed.clear();
+        elf.version_needs.clear();
+        elf.version_definitions.clear();
+        elf.rpath.clear();
+        elf.runpath.clear();
+        elf.partial = true;
     }
     Some(elf)
 }

@@ -94,6 +94,24 @@ pub enum FileFacts {
     Text(String),
 }
 
+impl FileFacts {
+    /// About how many bytes the facts take, so that a layer of hostile files cannot take more and more.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        match self {
+            FileFacts::Plain | FileFacts::Empty | FileFacts::Foreign(_) => 0,
+            FileFacts::Elf(elf) => elf.weight(),
+            FileFacts::Script(script) => script.interpreter.len() + texts(&script.paths),
+            FileFacts::Jar(jar) => jar.natives.iter().map(|native| native.path.len() + 32).sum(),
+            FileFacts::Wheel(tags) => texts(tags),
+            FileFacts::NodePackage(package) => {
+                package.name.len() + texts(&package.os) + texts(&package.cpu) + texts(&package.libc)
+            }
+            FileFacts::Text(text) => text.len(),
+        }
+    }
+}
+
 fn is_usual(mode: &u32) -> bool {
     *mode == 0
 }

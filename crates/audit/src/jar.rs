@@ -13,6 +13,8 @@ use crate::content::Content;
 const MAX_ENTRIES: usize = 100_000;
 /// Native libraries of one archive that are kept.
 const MAX_NATIVES: usize = 1024;
+/// Longer names are no paths.
+const MAX_NAME: usize = 4096;
 /// Bytes of an archive inside an archive.
 const MAX_NESTED: u64 = 32 << 20;
 /// Bytes that are inflated for one file of the image, whatever it claims.
@@ -92,7 +94,7 @@ fn walk(content: &Content, prefix: &str, depth: usize, budget: &mut u64, natives
         }
         let name = String::from_utf8_lossy(member.name).into_owned();
         let path = format!("{prefix}{name}");
-        if is_native(&name) {
+        if is_native(&name) && name.len() <= MAX_NAME {
             let head = head(content, &member, shift, HEAD, budget).unwrap_or_default();
             natives.push(Native {
                 path,

@@ -23,9 +23,9 @@ const SNIFF: u64 = 4096;
 const DOCUMENT: u64 = 256 << 10;
 
 /// Entries of one layer. Real ones have tens of thousands.
-const MAX_ENTRIES: usize = 3_000_000;
-/// Bytes of the paths of one layer.
-const MAX_PATHS: usize = 256 << 20;
+const MAX_ENTRIES: usize = 1_000_000;
+/// Bytes of the paths and facts of one layer. Real ones have a few megabytes.
+const MAX_BYTES: usize = 256 << 20;
 
 /// Why a layer cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum LayerError {
     #[error("failed to read the layer's archive")]
     Archive(#[source] io::Error),
     /// More files than any real layer has.
-    #[error("the layer has more than {MAX_ENTRIES} entries, or paths of more than {MAX_PATHS} bytes")]
+    #[error("the layer has more than {MAX_ENTRIES} entries, or paths and names of more than {MAX_BYTES} bytes")]
     TooMany,
 }
 
@@ -56,13 +56,18 @@ impl LayerReader {
     pub fn read(&self, stream: &mut impl Read) -> Result<LayerFacts, LayerError> {
         let mut tar = TarStream::new(stream);
         let mut facts = LayerFacts::default();
-        let mut path_bytes = 0;
+        let mut bytes = 0;
         while let Some(entry) = tar.next().map_err(LayerError::Archive)? {
-            path_bytes += entry.path.len();
-            if facts.entries.len() >= MAX_ENTRIES || path_bytes > MAX_PATHS {
+            let made = self.entry(&mut tar, entry).map_err(LayerError::Archive)?;
+            bytes += made.path.len();
+            bytes += match &made.kind {
+                EntryKind::File(file) => file.weight(),
+                EntryKind::Symlink(target) | EntryKind::Hardlink(target) => target.len(),
+                _ => 0,
+            };
+            if facts.entries.len() >= MAX_ENTRIES || bytes > MAX_BYTES {
                 return Err(LayerError::TooMany);
             }
-            let made = self.entry(&mut tar, entry).map_err(LayerError::Archive)?;
             facts.entries.push(made);
         }
         facts.size = tar.position();

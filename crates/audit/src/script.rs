@@ -55,7 +55,8 @@ fn absolute_paths(text: &[u8]) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for line in text.lines().skip(1).filter(|line| !line.trim_start().starts_with('#')) {
         for word in line.split(|letter: char| !plain(letter)) {
-            let new = word.len() > 2 && word.starts_with('/') && !paths.iter().any(|path| path == word);
+            let new =
+                (3..=4096).contains(&word.len()) && word.starts_with('/') && !paths.iter().any(|path| path == word);
             if new && paths.len() < MAX_PATHS {
                 paths.push(word.to_owned());
             }

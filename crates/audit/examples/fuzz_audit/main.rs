@@ -23,14 +23,14 @@ fn main() -> ExitCode {
         at.and_then(|at| words.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
     let (seconds, seed) = (number("--seconds", 60), number("--seed", 1));
-    let wanted: Vec<&str> = match words.first().map(String::as_str) {
+    let wanted: Vec<&'static str> = match words.first().map(String::as_str) {
         Some("all") => TARGETS.to_vec(),
-        Some(name) if TARGETS.contains(&name) => vec![name],
-        _ => {
-            eprintln!("targets: all, {}", TARGETS.join(", "));
-            return ExitCode::from(2);
-        }
+        name => TARGETS.into_iter().filter(|target| Some(*target) == name).collect(),
     };
+    if wanted.is_empty() {
+        eprintln!("targets: all, {}", TARGETS.join(", "));
+        return ExitCode::from(2);
+    }
     for target in &wanted {
         if let Err(problem) = fuzz(target, Duration::from_secs(seconds / wanted.len() as u64), seed) {
             eprintln!("{target}: {problem}");
