@@ -101,7 +101,7 @@ impl<R: Read> TarStream<R> {
             let size = number(&header[124..136]);
             let type_flag = header[156];
             self.left = size;
-            self.padding = size.next_multiple_of(BLOCK).saturating_sub(size);
+            self.padding = padding_of(size);
             match type_flag {
                 b'x' | b'X' => self.pax(&mut extension)?,
                 b'L' => extension.path = Some(self.long_name()?),
@@ -116,7 +116,7 @@ impl<R: Read> TarStream<R> {
     fn entry(&mut self, header: &[u8], type_flag: u8, extension: Extension) -> io::Result<Entry> {
         let size = extension.size.unwrap_or(self.left);
         self.left = size;
-        self.padding = size.next_multiple_of(BLOCK).saturating_sub(size);
+        self.padding = padding_of(size);
         let name = extension.path.unwrap_or_else(|| header_name(header));
         let link = || {
             let own = || text(&header[157..257]);
@@ -263,6 +263,11 @@ impl<R: Read> Read for Body<'_, R> {
         self.stream.at += count as u64;
         Ok(count)
     }
+}
+
+/// Bytes that fill the last block of a body.
+fn padding_of(size: u64) -> u64 {
+    (BLOCK - size % BLOCK) % BLOCK
 }
 
 fn invalid(what: &str) -> io::Error {

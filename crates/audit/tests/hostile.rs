@@ -141,6 +141,14 @@ fn a_sparse_file_is_what_its_parts_say() {
 }
 
 #[test]
+fn bodies_of_every_claimed_length_end() {
+    for size in [u64::MAX, u64::MAX - 511, u64::MAX - 512, 1 << 63] {
+        let layer = header("x", b'0', "", size);
+        assert!(LayerReader::new().read(&mut layer.as_slice()).is_err(), "{size}");
+    }
+}
+
+#[test]
 fn headers_that_claim_megabytes_of_names_are_refused() {
     let layer = header("x", b'L', "", 1 << 30);
     let error = LayerReader::new().read(&mut layer.as_slice()).expect_err("too long");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,7 +31,8 @@ pub struct Tree {
 #[derive(Debug, Clone)]
 enum Node {
     Directory,
-    File(Vec<u8>),
+    /// Shared, so that trees can be copied freely.
+    File(Arc<[u8]>),
     Symlink(String),
 }
 
@@ -50,7 +52,8 @@ impl Tree {
     /// Adds a regular file.
     #[must_use]
     pub fn file(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
-        self.entries.insert(path.to_owned(), (mode, Node::File(content.into())));
+        self.entries
+            .insert(path.to_owned(), (mode, Node::File(content.into().into())));
         self
     }
 
@@ -122,6 +125,12 @@ impl Tree {
         }
         archive.into_inner()
     }
+}
+
+/// A layer in an image layout, uncompressed: its digest is its diff ID.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    descriptor: Value,
 }
 
 /// An OCI image layout that images are added to.
@@ -216,18 +225,21 @@ impl ImageLayout {
         Ok(descriptor)
     }
 
-    /// Adds one platform's image of several uncompressed layers, each with the instruction that its history names, and
-    /// gives its descriptor.
-    pub fn add_layers(&self, platform: &str, layers: &[(&str, &Tree)], config: Value) -> Result<Value, TestkitError> {
-        let (mut descriptors, mut diff_ids, mut history) = (Vec::new(), Vec::new(), Vec::new());
-        for (instruction, tree) in layers {
-            let tar = tree
-                .tar()
-                .map_err(TestkitError::file("archive a tree for", &self.directory))?;
-            descriptors.push(self.add_blob(PLAIN_LAYER, &tar)?);
-            diff_ids.push(format!("sha256:{}", digest(&tar)));
-            history.push(json!({"created_by": instruction}));
-        }
+    /// Adds an uncompressed layer, for [`ImageLayout::add_layers`].
+    pub fn add_layer(&self, tree: &Tree) -> Result<Layer, TestkitError> {
+        let tar = tree
+            .tar()
+            .map_err(TestkitError::file("archive a tree for", &self.directory))?;
+        let descriptor = self.add_blob(PLAIN_LAYER, &tar)?;
+        Ok(Layer { descriptor })
+    }
+
+    /// Adds one platform's image of several layers, each with the instruction that its history names, and gives its
+    /// descriptor.
+    pub fn add_layers(&self, platform: &str, layers: &[(&str, &Layer)], config: Value) -> Result<Value, TestkitError> {
+        let descriptors: Vec<&Value> = layers.iter().map(|(_, layer)| &layer.descriptor).collect();
+        let diff_ids: Vec<&Value> = descriptors.iter().map(|descriptor| &descriptor["digest"]).collect();
+        let history: Vec<Value> = layers.iter().map(|(line, _)| json!({"created_by": line})).collect();
         let platform = platform_object(platform);
         let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
         let mut document = json!({"config": config, "rootfs": rootfs, "history": history});

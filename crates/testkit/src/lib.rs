@@ -55,7 +55,7 @@ pub use fixture::{Fixture, Outcome, registries_toml};
 pub use git_server::{GitRepository, GitServer, GitServing};
 pub use http::{Request, Response, exchange};
 pub use http_server::HttpServer;
-pub use image_layout::{ImageLayout, Tree};
+pub use image_layout::{ImageLayout, Layer, Tree};
 pub use kiln_binary::kiln_binary;
 pub use kiln_registry::{KilnRegistry, await_address};
 pub use language_images::{Language, LanguageImages};

@@ -27,8 +27,8 @@ fn faulty_build() -> Result<Fixture, Box<dyn std::error::Error>> {
 /// The same image without a build.
 fn faulty_layout(fixture: &Fixture) -> Result<ImageLayout, Box<dyn std::error::Error>> {
     let layout = ImageLayout::create(&fixture.directory().join("layout"))?;
-    let base = Tree::new().file("etc/name", 0o644, "kiln");
-    let tool = Tree::new().file("usr/bin/tool", 0o755, program());
+    let base = layout.add_layer(&Tree::new().file("etc/name", 0o644, "kiln"))?;
+    let tool = layout.add_layer(&Tree::new().file("usr/bin/tool", 0o755, program()))?;
     let mut images = Vec::new();
     for platform in ["linux/amd64", "linux/arm64"] {
         let layers = [("ADD base", &base), ("COPY tool /usr/bin/tool # buildkit", &tool)];

@@ -10,10 +10,11 @@ mod audit_truth {
     pub(crate) mod table;
 }
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use audit_truth::table::{Case, Error, Table};
-use kiln_testkit::{Fixture, ImageLayout, TestResult};
+use kiln_testkit::{Fixture, ImageLayout, Layer, TestResult, Tree};
 
 /// The images that the table must have, so that rows do not vanish unnoticed.
 const LEAST_IMAGES: usize = 60;
@@ -30,10 +31,14 @@ fn planted_faults_are_found_and_nothing_else_is_an_error() -> TestResult {
     assert!(images >= LEAST_IMAGES, "the table has {images} images");
 
     let fixture = Fixture::new()?;
+    let mut writer = Writer {
+        layout: ImageLayout::create(&fixture.directory().join("layout"))?,
+        layers: HashMap::new(),
+    };
     let mut wrong = Vec::new();
     let mut tally: BTreeMap<String, [usize; 3]> = BTreeMap::new();
-    for case in &table.cases {
-        let found = audit(&fixture, case)?;
+    for (number, case) in table.cases.iter().enumerate() {
+        let found = audit(&fixture, &mut writer, case, number)?;
         let expected: BTreeSet<Error> = case.errors.iter().cloned().collect();
         for error in expected.union(&found) {
             let counts = tally.entry(error.code.clone()).or_default();
@@ -60,36 +65,56 @@ fn planted_faults_are_found_and_nothing_else_is_an_error() -> TestResult {
     Ok(())
 }
 
+/// Writes rows into one layout, in which equal layers are one.
+struct Writer {
+    layout: ImageLayout,
+    layers: HashMap<*const Tree, Layer>,
+}
+
+impl Writer {
+    fn write(&mut self, case: &Case, name: &str) -> TestResult {
+        let mut entries = Vec::new();
+        for image in &case.images {
+            let mut layers = Vec::new();
+            for (instruction, tree) in &image.layers {
+                let key = Rc::as_ptr(tree);
+                if !self.layers.contains_key(&key) {
+                    self.layers.insert(key, self.layout.add_layer(tree)?);
+                }
+                layers.push((instruction.as_str(), self.layers[&key].clone()));
+            }
+            let layers: Vec<_> = layers
+                .iter()
+                .map(|(instruction, layer)| (*instruction, layer))
+                .collect();
+            let mut entry = self.layout.add_layers(&image.platform, &layers, image.config.clone())?;
+            if let Some(platform) = &image.entry {
+                entry["platform"] = platform.clone();
+            }
+            entries.push(entry);
+        }
+        if case.shares_manifest {
+            let first = entries[0].clone();
+            for entry in &mut entries {
+                entry["digest"] = first["digest"].clone();
+                entry["size"] = first["size"].clone();
+            }
+        }
+        self.layout.add_index(&[name], &entries)?;
+        Ok(())
+    }
+}
+
 /// What `kiln audit` calls an error in a row's images.
-fn audit(fixture: &Fixture, case: &Case) -> Result<BTreeSet<Error>, Box<dyn std::error::Error>> {
-    let directory = fixture.directory().join("layout");
-    if directory.exists() {
-        std::fs::remove_dir_all(&directory)?;
-    }
-    let layout = ImageLayout::create(&directory)?;
-    let mut entries = Vec::new();
-    for image in &case.images {
-        let layers: Vec<_> = image
-            .layers
-            .iter()
-            .map(|(instruction, tree)| (instruction.as_str(), tree))
-            .collect();
-        let mut entry = layout.add_layers(&image.platform, &layers, image.config.clone())?;
-        if let Some(platform) = &image.entry {
-            entry["platform"] = platform.clone();
-        }
-        entries.push(entry);
-    }
-    if case.shares_manifest {
-        let digest = entries[0]["digest"].clone();
-        let size = entries[0]["size"].clone();
-        for entry in &mut entries {
-            entry["digest"] = digest.clone();
-            entry["size"] = size.clone();
-        }
-    }
-    layout.add_index(&["example:1"], &entries)?;
-    let outcome = fixture.kiln(["audit", "layout", "--format", "json"]).run()?;
+fn audit(
+    fixture: &Fixture,
+    writer: &mut Writer,
+    case: &Case,
+    number: usize,
+) -> Result<BTreeSet<Error>, Box<dyn std::error::Error>> {
+    writer.write(case, &format!("row:{number}"))?;
+    let image = format!("layout:row:{number}");
+    let outcome = fixture.kiln(["audit", &image, "--format", "json"]).run()?;
     let report = outcome.json();
     assert!(report["platforms"].is_array(), "{}: {}", case.name, outcome.stderr);
     let mut found = BTreeSet::new();

@@ -40,7 +40,7 @@ fn roots(table: &mut Table) -> TestResult {
                 "libpcre2-8-0",
             ],
         )?;
-        let base = bases::glibc(&table.parts, architecture)?;
+        let base = table.glibc(architecture)?;
         let image = CaseImage::new(platform, base)
             .layer("RUN apt-get install", packages)
             .with("Entrypoint", json!(["/usr/bin/hello"]));
@@ -83,13 +83,13 @@ fn static_programs(table: &mut Table) -> TestResult {
     table.clean("a static Rust program on scratch", scratch(host.1, program));
     let program = table.parts.rust(&["-C", "target-feature=-crt-static"])?;
     let libraries = bases::packages(&table.parts, host.0, &["libgcc-s1"])?;
-    let image = CaseImage::new(host.1, bases::glibc(&table.parts, host.0)?)
+    let image = CaseImage::new(host.1, table.glibc(host.0)?)
         .layer("RUN apt-get install libgcc-s1", libraries)
         .layer("COPY app /app", Tree::new().file("app", 0o755, program))
         .with("Entrypoint", json!(["/app"]));
     table.clean("a position independent Rust program on its base", image);
     let program = table.parts.go("amd64", &["-buildmode=pie"])?;
-    let image = CaseImage::new("linux/amd64", bases::glibc(&table.parts, "amd64")?)
+    let image = CaseImage::new("linux/amd64", table.glibc("amd64")?)
         .layer("COPY app /app", Tree::new().file("app", 0o755, program))
         .with("Entrypoint", json!(["/app"]));
     table.clean("a position independent Go program on glibc", image);
@@ -116,7 +116,7 @@ pub(crate) fn scratch(platform: &str, program: Vec<u8>) -> CaseImage {
 /// Libraries outside of the usual directories that are found all the same.
 fn own_libraries(table: &mut Table) -> TestResult {
     let program = table.parts.zig("x86_64-linux-gnu.2.28", HELLO, &[])?;
-    let image = CaseImage::new("linux/amd64", bases::glibc(&table.parts, "amd64")?).layer(
+    let image = CaseImage::new("linux/amd64", table.glibc("amd64")?).layer(
         "COPY app /usr/local/bin/app",
         Tree::new().file("usr/local/bin/app", 0o755, program),
     );
@@ -125,7 +125,7 @@ fn own_libraries(table: &mut Table) -> TestResult {
     let library = bases::file(&table.parts, "amd64", "zlib1g", "lib/x86_64-linux-gnu/libz.so.1.2.13")?;
     let pigz = bases::packages(&table.parts, "amd64", &["pigz"])?;
     let moved = |pigz: &Tree| pigz.clone().file("opt/z/libz.so.1", 0o644, library.clone());
-    let base = bases::glibc(&table.parts, "amd64")?;
+    let base = table.glibc("amd64")?;
     let image = CaseImage::new("linux/amd64", base.clone())
         .layer("COPY z /", moved(&pigz))
         .with("Env", json!(["PATH=/usr/bin:/bin", "LD_LIBRARY_PATH=/opt/z"]));
@@ -173,7 +173,7 @@ fn several_architectures(table: &mut Table) -> TestResult {
         "opt/src/debug/elf/testdata/hello",
     ];
     for place in places {
-        let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?)
+        let image = CaseImage::new("linux/arm64", table.glibc("arm64")?)
             .layer("COPY . /", Tree::new().file(place, 0o755, library.clone()));
         table.clean(&format!("foreign machine code in {place}"), image);
     }
@@ -182,7 +182,7 @@ fn several_architectures(table: &mut Table) -> TestResult {
         Tree::new()
             .file("opt/tool/linux-x64/tool", 0o755, program)
             .file("opt/tool/linux-arm64/tool", 0o755, own);
-    let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?).layer("COPY tool /opt/tool", tools);
+    let image = CaseImage::new("linux/arm64", table.glibc("arm64")?).layer("COPY tool /opt/tool", tools);
     table.clean("tools for several platforms side by side", image);
 
     let foreign = bases::packages(&table.parts, "i386", &["libc6", "hello"])?;
@@ -191,8 +191,7 @@ fn several_architectures(table: &mut Table) -> TestResult {
         0o755,
         bases::file(&table.parts, "i386", "hello", "usr/bin/hello")?,
     );
-    let image = CaseImage::new("linux/amd64", bases::glibc(&table.parts, "amd64")?)
-        .layer("RUN apt-get install libc6:i386", foreign);
+    let image = CaseImage::new("linux/amd64", table.glibc("amd64")?).layer("RUN apt-get install libc6:i386", foreign);
     table.clean("a program of 32 bits with its own loader on amd64", image);
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Scripts, configurations and indexes that contradict the files.
 
+use std::rc::Rc;
+
 use kiln_testkit::{TestResult, Tree};
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ pub(crate) fn add(table: &mut Table) -> TestResult {
 }
 
 fn scripts(table: &mut Table) -> TestResult {
-    let base = bases::glibc(&table.parts, "amd64")?;
+    let base = table.glibc("amd64")?;
     let rows: &[(&str, &str, bool)] = &[
         ("#!/bin/sh\nexit 0\n", "a script for the shell", false),
         ("#!/usr/bin/python3\n", "a script without its Python", true),
@@ -62,7 +64,7 @@ fn scripts(table: &mut Table) -> TestResult {
 }
 
 fn configurations(table: &mut Table) -> TestResult {
-    let base = bases::glibc(&table.parts, "arm64")?;
+    let base = table.glibc("arm64")?;
     let files = Tree::new()
         .file("app/run.sh", 0o755, "#!/bin/sh\nexec /app/tool\n")
         .file("app/plain.sh", 0o755, "echo no first line\n")
@@ -153,9 +155,9 @@ fn configurations(table: &mut Table) -> TestResult {
 }
 
 fn indexes(table: &mut Table) -> TestResult {
-    let amd64 = bases::glibc(&table.parts, "amd64")?;
-    let arm64 = bases::glibc(&table.parts, "arm64")?;
-    let of = CaseImage::new;
+    let amd64 = table.glibc("amd64")?;
+    let arm64 = table.glibc("arm64")?;
+    let of = |platform: &str, base: Rc<Tree>| CaseImage::new(platform, base);
     table.several(
         "an index of two good images",
         vec![of("linux/amd64", amd64.clone()), of("linux/arm64", arm64.clone())],
@@ -169,6 +171,7 @@ fn indexes(table: &mut Table) -> TestResult {
         "/bin/dash",
         "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
         "/sbin/ldconfig",
+        "/usr/bin/clear_console",
         "/usr/bin/getconf",
         "/usr/bin/getent",
         "/usr/bin/iconv",
@@ -185,7 +188,7 @@ fn indexes(table: &mut Table) -> TestResult {
 
     let mut image = of(
         "linux/arm/v6",
-        bases::packages(&table.parts, "armel", &["busybox-static"])?,
+        bases::packages(&table.parts, "armel", &["busybox-static"])?.into(),
     )
     .with("Cmd", json!(["/bin/busybox"]));
     image.entry = Some(json!({"os": "linux", "architecture": "arm", "variant": "v7"}));
@@ -195,7 +198,7 @@ fn indexes(table: &mut Table) -> TestResult {
         &[("linux/arm/v7", "A09", "")],
     );
 
-    let busybox = bases::packages(&table.parts, "amd64", &["busybox-static"])?;
+    let busybox = Rc::new(bases::packages(&table.parts, "amd64", &["busybox-static"])?);
     let shell = |image: CaseImage| image.with("Cmd", json!(["/bin/busybox"]));
     table.several(
         "one base for two platforms",
@@ -222,7 +225,7 @@ fn indexes(table: &mut Table) -> TestResult {
     if let Some(case) = table.cases.last_mut() {
         case.shares_manifest = true;
     }
-    let script = Tree::new().file("data/readme", 0o644, "the same everywhere\n");
+    let script = Rc::new(Tree::new().file("data/readme", 0o644, "the same everywhere\n"));
     table.several(
         "files without machine code for two platforms",
         ["linux/amd64", "linux/arm64"]

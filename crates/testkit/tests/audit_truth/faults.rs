@@ -1,5 +1,7 @@
 //! Programs that cannot run: of another machine, without loader, without libraries, for a newer glibc.
 
+use std::rc::Rc;
+
 use kiln_testkit::{DEBIAN_PLATFORMS, TestResult, Tree};
 use serde_json::json;
 
@@ -21,7 +23,7 @@ fn every_architecture(table: &mut Table) -> TestResult {
     for (number, (architecture, platform)) in DEBIAN_PLATFORMS.iter().enumerate() {
         let (other, _) = DEBIAN_PLATFORMS[(number + 1) % DEBIAN_PLATFORMS.len()];
         let program = bases::file(&table.parts, other, "hello", "usr/bin/hello")?;
-        let image = CaseImage::new(platform, bases::glibc(&table.parts, architecture)?).layer(
+        let image = CaseImage::new(platform, table.glibc(architecture)?).layer(
             "COPY --from=build /out /usr/local/bin",
             Tree::new().file("usr/local/bin/hello", 0o755, program.clone()),
         );
@@ -32,7 +34,7 @@ fn every_architecture(table: &mut Table) -> TestResult {
         );
 
         let own = bases::file(&table.parts, architecture, "hello", "usr/bin/hello")?;
-        let image = CaseImage::new(platform, bases::musl(&table.parts, architecture)?).layer(
+        let image = CaseImage::new(platform, table.musl(architecture)?).layer(
             "COPY hello /usr/local/bin/",
             Tree::new().file("usr/local/bin/hello", 0o755, own),
         );
@@ -43,7 +45,7 @@ fn every_architecture(table: &mut Table) -> TestResult {
         );
 
         let pigz = bases::file(&table.parts, architecture, "pigz", "usr/bin/pigz")?;
-        let image = CaseImage::new(platform, bases::glibc(&table.parts, architecture)?)
+        let image = CaseImage::new(platform, table.glibc(architecture)?)
             .layer("COPY pigz /usr/bin/", Tree::new().file("usr/bin/pigz", 0o755, pigz));
         table.faulty(
             &format!("a program without its library, {architecture}"),
@@ -51,7 +53,7 @@ fn every_architecture(table: &mut Table) -> TestResult {
             &[("A05", "/usr/bin/pigz")],
         );
 
-        let image = CaseImage::new(platform, bases::glibc(&table.parts, architecture)?)
+        let image = CaseImage::new(platform, table.glibc(architecture)?)
             .layer("COPY app /app", Tree::new().file("app/server", 0o755, program))
             .with("Entrypoint", json!(["/app/server"]));
         // Soft-float programs are of the same machine as hard-float ones.
@@ -69,13 +71,13 @@ fn every_architecture(table: &mut Table) -> TestResult {
 fn processors(table: &mut Table) -> TestResult {
     if host().0 == "amd64" {
         let program = table.parts.c(HELLO, &["-Wl,-z,x86-64-v3"])?;
-        let image = |platform: &str, base: Tree| {
+        let image = |platform: &str, base: Rc<Tree>| {
             CaseImage::new(platform, base).layer(
                 "COPY app /usr/bin/app",
                 Tree::new().file("usr/bin/app", 0o755, program.clone()),
             )
         };
-        let base = bases::glibc(&table.parts, "amd64")?;
+        let base = table.glibc("amd64")?;
         table.faulty(
             "a program for x86-64-v3 on amd64",
             image("linux/amd64", base.clone()),
@@ -102,7 +104,7 @@ fn processors(table: &mut Table) -> TestResult {
     let tree = Tree::new()
         .file("usr/lib/libz.so.1", 0o644, library)
         .file("usr/bin/pigz", 0o755, pigz);
-    let image = CaseImage::new("linux/arm/v7", bases::glibc(&table.parts, "armel")?).layer("COPY . /", tree);
+    let image = CaseImage::new("linux/arm/v7", table.glibc("armel")?).layer("COPY . /", tree);
     table.faulty(
         "a hard-float library in a soft-float root",
         image,
@@ -119,7 +121,7 @@ fn other_systems(table: &mut Table) -> TestResult {
         ("Windows", windows),
     ];
     for (what, program) in rows {
-        let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?).layer(
+        let image = CaseImage::new("linux/arm64", table.glibc("arm64")?).layer(
             "COPY tool /usr/local/bin/tool",
             Tree::new().file("usr/local/bin/tool", 0o755, program.clone()),
         );
@@ -146,12 +148,12 @@ fn loaders(table: &mut Table) -> TestResult {
         &[("A04", "/app")],
     );
     let program = musl(table.parts.zig("aarch64-linux-gnu.2.28", HELLO, &[])?);
-    let image = CaseImage::new("linux/arm64", bases::glibc(&table.parts, "arm64")?).layer(
+    let image = CaseImage::new("linux/arm64", table.glibc("arm64")?).layer(
         "COPY app /usr/bin/app",
         Tree::new().file("usr/bin/app", 0o755, program.clone()),
     );
     table.faulty("a musl program on glibc", image, &[("A04", "/usr/bin/app")]);
-    let image = CaseImage::new("linux/arm64", bases::musl(&table.parts, "arm64")?)
+    let image = CaseImage::new("linux/arm64", table.musl("arm64")?)
         .layer("COPY app /usr/bin/app", Tree::new().file("usr/bin/app", 0o755, program));
     table.clean("a musl program on musl", image);
     Ok(())
@@ -176,7 +178,7 @@ fn libraries(table: &mut Table) -> TestResult {
     let library = bases::file(&table.parts, "amd64", "zlib1g", "lib/x86_64-linux-gnu/libz.so.1.2.13")?;
     let foreign = bases::file(&table.parts, "arm64", "zlib1g", "lib/aarch64-linux-gnu/libz.so.1.2.13")?;
     let pigz = bases::packages(&table.parts, "amd64", &["pigz"])?.without("usr/bin/unpigz");
-    let base = bases::glibc(&table.parts, "amd64")?;
+    let base = table.glibc("amd64")?;
     let image = CaseImage::new("linux/amd64", base.clone())
         .layer("COPY . /", pigz.clone().file("opt/z/libz.so.1", 0o644, library));
     let both = [("A05", "/usr/bin/pigz")];
@@ -205,7 +207,7 @@ fn versions(table: &mut Table) -> TestResult {
         ("powerpc64le-linux-gnu.2.38", "ppc64el", "linux/ppc64le"),
     ] {
         let program = table.parts.zig(target, source, &[])?;
-        let image = CaseImage::new(platform, bases::glibc(&table.parts, architecture)?)
+        let image = CaseImage::new(platform, table.glibc(architecture)?)
             .layer("COPY app /app", Tree::new().file("app/bin/server", 0o755, program))
             .with("Entrypoint", json!(["/app/bin/server"]));
         table.faulty(

@@ -1,6 +1,7 @@
 //! Packages of Python, Node.js, Ruby, Java and Go with native parts.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use kiln_testkit::{TestResult, TestkitError, Tree, java_archive};
 use serde_json::json;
@@ -21,10 +22,10 @@ pub(crate) fn add(table: &mut Table) -> TestResult {
     go(table)
 }
 
-fn base(table: &Table, libc: &str, architecture: &str) -> Result<Tree, TestkitError> {
+fn base(table: &Table, libc: &str, architecture: &str) -> Result<Rc<Tree>, TestkitError> {
     match libc {
-        "musl" => bases::musl(&table.parts, architecture),
-        _ => bases::glibc(&table.parts, architecture),
+        "musl" => table.musl(architecture),
+        _ => table.glibc(architecture),
     }
 }
 

@@ -1,5 +1,9 @@
 //! Rows of the table: images, and the errors that are planted in them.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use kiln_testkit::{AuditParts, TestkitError, Tree};
 use serde_json::{Value, json};
 
@@ -16,17 +20,17 @@ pub(crate) struct CaseImage {
     pub(crate) platform: String,
     /// What the index says, if it says something else.
     pub(crate) entry: Option<Value>,
-    pub(crate) layers: Vec<(String, Tree)>,
+    pub(crate) layers: Vec<(String, Rc<Tree>)>,
     pub(crate) config: Value,
 }
 
 impl CaseImage {
     /// An image of one layer that starts a shell.
-    pub(crate) fn new(platform: &str, base: Tree) -> CaseImage {
+    pub(crate) fn new(platform: &str, base: impl Into<Rc<Tree>>) -> CaseImage {
         CaseImage {
             platform: platform.to_owned(),
             entry: None,
-            layers: vec![("base".to_owned(), base)],
+            layers: vec![("base".to_owned(), base.into())],
             config: json!({
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
                 "Cmd": ["/bin/sh"],
@@ -35,8 +39,8 @@ impl CaseImage {
     }
 
     /// With a further layer.
-    pub(crate) fn layer(mut self, instruction: &str, tree: Tree) -> CaseImage {
-        self.layers.push((instruction.to_owned(), tree));
+    pub(crate) fn layer(mut self, instruction: &str, tree: impl Into<Rc<Tree>>) -> CaseImage {
+        self.layers.push((instruction.to_owned(), tree.into()));
         self
     }
 
@@ -60,6 +64,8 @@ pub(crate) struct Case {
 pub(crate) struct Table {
     pub(crate) parts: AuditParts,
     pub(crate) cases: Vec<Case>,
+    /// Roots by C library and architecture: equal ones are one layer.
+    bases: RefCell<HashMap<String, Rc<Tree>>>,
 }
 
 impl Table {
@@ -67,7 +73,31 @@ impl Table {
         Ok(Table {
             parts: AuditParts::prepare()?,
             cases: Vec::new(),
+            bases: RefCell::default(),
         })
+    }
+
+    /// A root with glibc and a shell.
+    pub(crate) fn glibc(&self, architecture: &str) -> Result<Rc<Tree>, TestkitError> {
+        self.base(&format!("glibc {architecture}"), || {
+            super::bases::glibc(&self.parts, architecture)
+        })
+    }
+
+    /// A root with musl and a shell.
+    pub(crate) fn musl(&self, architecture: &str) -> Result<Rc<Tree>, TestkitError> {
+        self.base(&format!("musl {architecture}"), || {
+            super::bases::musl(&self.parts, architecture)
+        })
+    }
+
+    fn base(&self, name: &str, make: impl FnOnce() -> Result<Tree, TestkitError>) -> Result<Rc<Tree>, TestkitError> {
+        if let Some(known) = self.bases.borrow().get(name) {
+            return Ok(known.clone());
+        }
+        let made = Rc::new(make()?);
+        self.bases.borrow_mut().insert(name.to_owned(), made.clone());
+        Ok(made)
     }
 
     /// A row of one image without a fault.
