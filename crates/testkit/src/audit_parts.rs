@@ -72,7 +72,11 @@ impl AuditParts {
         let debian = Debian::new(&directory.join("debian"), &architectures)?;
         let packages: Vec<String> = architectures
             .iter()
-            .flat_map(|architecture| DEBIAN_PACKAGES.iter().map(move |package| format!("{package}:{architecture}")))
+            .flat_map(|architecture| {
+                DEBIAN_PACKAGES
+                    .iter()
+                    .map(move |package| format!("{package}:{architecture}"))
+            })
             .collect();
         debian.download_all(&packages)?;
         Ok(Self {
