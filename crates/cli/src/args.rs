@@ -1,7 +1,7 @@
 //! What is typed. The comments on fields are the help texts.
 
-mod bake;
 mod audit;
+mod bake;
 mod build;
 mod history;
 mod lint;
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use bake::BakeArgs;
 pub use audit::{AuditArgs, AuditMode, FailingSeverity, ReportFormat};
+pub use bake::BakeArgs;
 pub use build::{BuildArgs, OnError, ProgressMode};
 pub use history::{DocumentFormat, HistoryArgs, HistoryCommand, PlanArgs, ReportArgs, ShowArgs, WhyArgs};
 pub use lint::{FailOn, FindingFormat, LintArgs};

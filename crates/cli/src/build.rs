@@ -132,7 +132,7 @@ struct Solving<'a> {
 
 impl<'a> Solving<'a> {
     fn of(planned: &'a Planned, machine: &Machine) -> Solving<'a> {
-        let Planned { request, lowered } = planned;
+        let Planned { request, lowered, .. } = planned;
         Solving {
             graph: &lowered.graph,
             targets: lowered.targets.iter().map(|target| target.vertex.clone()).collect(),

@@ -1,7 +1,7 @@
 //! The commands, each in a file.
 
-pub mod bake;
 pub mod audit;
+pub mod bake;
 pub mod build;
 pub mod call;
 pub mod doctor;

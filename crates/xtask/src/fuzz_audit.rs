@@ -6,10 +6,6 @@ use crate::cargo::cargo;
 use crate::error::XtaskError;
 use crate::system::line_of;
 
-/// The targets, without `audit-`; `all` shares the time between them.
-pub(crate) const TARGETS: &str =
-    "audit-all, audit-elf, audit-jar, audit-script, audit-wheel, audit-node-package, audit-layer";
-
 /// Builds the tool with optimisation and overflow checks, and runs it.
 pub(crate) fn run(target: &str, arguments: &[String]) -> Result<ExitCode, XtaskError> {
     let mut command: Command = cargo();

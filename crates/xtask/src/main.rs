@@ -30,7 +30,7 @@ Usage: cargo xtask <COMMAND>
                              how many cases of each corpus hold
   fuzz [hcl|json|compose…] [--seconds N] [--seed N]
                              random definitions for the parsers of `kiln bake`
-  fuzz TARGET [--seconds N] [--seed N]
+  fuzz audit-all|audit-elf|audit-jar|audit-layer… [--seconds N] [--seed N]
                              read files that are broken by chance, until the time is over or something is wrong
 ";
 
@@ -44,7 +44,6 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "test" => test::run(rest),
         "conformance" => conformance::run(rest),
-        "fuzz" => fuzz::run(rest),
         "fuzz" => fuzz(rest),
         "help" | "-h" | "--help" => {
             say(USAGE.trim_end());
@@ -60,13 +59,11 @@ fn main() -> ExitCode {
     })
 }
 
-/// Readers of foreign bytes by name.
+/// Readers of foreign bytes by name: those of the audit begin with `audit-`, the others are of definitions.
 fn fuzz(words: &[String]) -> Result<ExitCode, XtaskError> {
-    let target = words.first().map(String::as_str).unwrap_or_default();
-    match target.strip_prefix("audit-") {
+    let audit = words.first().and_then(|target| target.strip_prefix("audit-"));
+    match audit {
         Some(name) => fuzz_audit::run(name, &words[1..]),
-        None => Err(XtaskError::Usage {
-            text: format!("there is no target `{target}`; there are {}", fuzz_audit::TARGETS),
-        }),
+        None => fuzz::run(words),
     }
 }

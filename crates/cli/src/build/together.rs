@@ -155,7 +155,7 @@ async fn solve_batch(
     let mut imports: Vec<CacheImport> = Vec::new();
     let mut images = false;
     for target in batch {
-        let Planned { request, lowered } = &target.planned;
+        let Planned { request, lowered, .. } = &target.planned;
         for image in &lowered.targets {
             if !targets.contains(&image.vertex) {
                 targets.push(image.vertex.clone());
@@ -265,7 +265,11 @@ fn as_context(planned: &Planned) -> NamedContext {
 
 /// Contexts are named by their directories, which are the same in every target, and stages by the target too.
 fn with_own_names(planned: Planned, target: &str, several: bool, mut directories: HashMap<String, PathBuf>) -> Planned {
-    let Planned { mut request, lowered } = planned;
+    let Planned {
+        mut request,
+        lowered,
+        pinned,
+    } = planned;
     let mut names: HashMap<String, String> = HashMap::new();
     for (name, directory) in &request.directories {
         let real = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.clone());
@@ -296,6 +300,7 @@ fn with_own_names(planned: Planned, target: &str, several: bool, mut directories
     }
     request.directories = directories;
     Planned {
+        pinned,
         request,
         lowered: Lowered {
             graph,
