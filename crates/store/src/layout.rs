@@ -11,9 +11,12 @@ use crate::layer::LayerId;
 pub(crate) const FORMAT: u64 = 1;
 
 /// Names that may stand in the state directory.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 16] = [
     "version",
     "lock",
+    "gate",
+    "collected",
+    "aside",
     "store.db",
     "store.db-wal",
     "store.db-shm",
@@ -47,6 +50,33 @@ impl Layout {
 
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
+    }
+
+    /// Passed by whoever holds something, closed by collectors.
+    pub(crate) fn gate(&self) -> PathBuf {
+        self.root.join("gate")
+    }
+
+    /// What the last look at the store's size found.
+    pub(crate) fn collected(&self) -> PathBuf {
+        self.root.join("collected")
+    }
+
+    /// What a repair moved out of the way.
+    pub(crate) fn aside(&self) -> PathBuf {
+        self.root.join("aside")
+    }
+
+    pub(crate) fn contexts(&self) -> PathBuf {
+        self.root.join("contexts")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    pub(crate) fn mounts(&self) -> PathBuf {
+        self.root.join("mounts")
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -83,22 +113,20 @@ impl Layout {
     }
 
     pub(crate) fn context(&self, path: &[u8]) -> PathBuf {
-        self.root.join("contexts").join(Digest::sha256(path).hex())
+        self.contexts().join(Digest::sha256(path).hex())
     }
 
     pub(crate) fn key(&self, key: &CacheKey) -> PathBuf {
-        self.root.join("keys").join(key.digest().hex())
+        self.keys().join(key.digest().hex())
     }
 
     /// The directory of a cache mount, with its lock. What is mounted is [`ROOT`] in it.
     pub(crate) fn mount(&self, id: &str, number: usize) -> PathBuf {
-        self.root
-            .join("mounts")
-            .join(format!("{}-{number}", Digest::sha256(id).hex()))
+        self.mounts().join(format!("{}-{number}", Digest::sha256(id).hex()))
     }
 
     pub(crate) fn empty(&self) -> PathBuf {
-        self.root.join("mounts").join("empty")
+        self.mounts().join("empty")
     }
 
     pub(crate) fn repository(&self, name: &str) -> PathBuf {

@@ -50,9 +50,12 @@
 mod blob;
 mod cache_mount;
 mod cache_record;
+mod collect;
 mod database;
 mod document;
+mod document_kind;
 mod error;
+mod gate;
 pub mod index;
 mod index_cache;
 mod layer;
@@ -72,6 +75,11 @@ mod wire;
 pub use blob::BlobWriter;
 pub use cache_mount::{CacheMount, CacheMountUse};
 pub use cache_record::{CacheKey, CacheRecord, KeyPart};
+pub use collect::{
+    BackgroundCollection, Class, Classes, CollectFilter, CollectOptions, CollectPolicy, Collected, ItemKind, KindUsage,
+    Limits, Size, SizeError, StoreItem, UnknownClass, Usage, human_size,
+};
+pub use document_kind::{Ageing, DocumentKind, KINDS, Keeps};
 pub use error::StoreError;
 pub use layer::{LayerBlob, LayerId, LayerIdError, LayerRecord};
 pub use lease::{Held, Lease};
