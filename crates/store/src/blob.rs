@@ -35,6 +35,11 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
+    /// The handle that the blob is held by once it is there.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// How many bytes were written so far.
     pub fn size(&self) -> u64 {
         self.size

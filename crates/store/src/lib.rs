@@ -63,12 +63,14 @@ mod layout;
 mod lease;
 mod lock;
 mod removal;
+mod repair;
 mod session;
 mod stat_cache;
 mod store;
 #[cfg(test)]
 mod testing;
 mod tree;
+mod tree_check;
 mod verify;
 mod wire;
 
@@ -85,7 +87,8 @@ pub use layer::{LayerBlob, LayerId, LayerIdError, LayerRecord};
 pub use lease::{Held, Lease};
 pub use lock::{CollectLock, KeyLock};
 pub use removal::remove_directory_tree;
+pub use repair::{Remedy, Repaired, repair};
 pub use stat_cache::{FileStamp, StatCache};
 pub use store::Store;
 pub use tree::{ScratchDir, StagedTree};
-pub use verify::{Problem, VerifyReport};
+pub use verify::{Problem, TreeFinding, VerifyReport};
