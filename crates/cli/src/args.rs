@@ -5,6 +5,7 @@ mod build;
 mod lint;
 mod meta;
 mod run;
+mod store;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use build::{BuildArgs, OnError, ProgressMode};
 pub use lint::{FailOn, FindingFormat, LintArgs};
 pub use meta::{EventSource, MetaArgs, MetaFormat};
 pub use run::RunArgs;
+pub use store::{DuArgs, FsckArgs, PruneArgs, ReportFormat};
 
 /// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.
 #[derive(Debug, Parser)]
@@ -42,6 +44,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Serve a registry from the local store
     Registry(RegistryArgs),
+    /// Show what the store takes up on disk
+    Du(DuArgs),
+    /// Remove what is not used from the store, least recently used first
+    Prune(PruneArgs),
+    /// Check the store, and repair it
+    Fsck(FsckArgs),
     /// Show what this machine can do, and how to mend what it cannot
     Doctor(DoctorArgs),
     /// Show the version

@@ -3,6 +3,7 @@
 pub mod findings;
 mod plain;
 mod steps;
+pub mod store;
 mod summary;
 mod tree;
 

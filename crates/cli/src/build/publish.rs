@@ -279,7 +279,9 @@ fn remember_pushed(
         (None, []) => return Ok(()),
     };
     let body = digest.to_string();
-    Ok(machine.store.put_document("pushed", &name.to_string(), body.as_bytes())?)
+    Ok(machine
+        .store
+        .put_document("pushed", &name.to_string(), body.as_bytes())?)
 }
 
 async fn push_image(

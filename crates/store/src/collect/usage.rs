@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use crate::collect::files::GivenUp;
-use crate::collect::item::{ItemKind, StoreItem};
+use crate::collect::item::{Class, CollectFilter, ItemKind, StoreItem};
 use crate::collect::picture::{Named, picture};
 use crate::collect::plan::{Candidate, items_of, plain_item};
 use crate::collect::reclaimable;
@@ -50,6 +50,23 @@ impl Usage {
             usage.reclaimable += if *reclaimable { item.bytes } else { 0 };
         }
         usage
+    }
+
+    /// Leaves out what a filter leaves out, and what `keep` does not want. The database counts no longer then.
+    pub fn retain(&mut self, keep: impl Fn(&StoreItem) -> bool, filter: &CollectFilter) {
+        let class = |kind: ItemKind| match kind {
+            ItemKind::Blob => Some(Class::Blob),
+            ItemKind::Tree | ItemKind::Index => Some(Class::Layer),
+            ItemKind::Record => Some(Class::Record),
+            ItemKind::Document => Some(Class::Document),
+            ItemKind::CacheMount => Some(Class::CacheMount),
+            ItemKind::Context => Some(Class::Context),
+            ItemKind::Aside => Some(Class::Aside),
+            ItemKind::Session => None,
+        };
+        self.database = 0;
+        self.items
+            .retain(|(item, _)| keep(item) && class(item.kind).is_some_and(|class| filter.matches(class, item)));
     }
 
     /// What everything takes up.
