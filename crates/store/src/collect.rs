@@ -22,6 +22,7 @@ mod item;
 mod picture;
 mod plan;
 mod policy;
+mod room;
 mod rows;
 mod size;
 #[cfg(test)]
@@ -130,6 +131,19 @@ impl Store {
 
     /// As [`Store::collect`]; ends early, with everything whole, as soon as `give_up` says so.
     pub fn collect_until(&self, options: &CollectOptions, give_up: &dyn Fn() -> bool) -> Result<Collected, StoreError> {
+        match self.collect_once(options, give_up) {
+            // To delete rows takes room as well. What needs no rows goes first then.
+            Err(error) if !options.dry_run && (error.is_disk_full() || self.disk()?.0 == 0) => {
+                if room::make_room(self)? == 0 {
+                    return Err(error);
+                }
+                self.collect_once(options, give_up)
+            }
+            other => other,
+        }
+    }
+
+    fn collect_once(&self, options: &CollectOptions, give_up: &dyn Fn() -> bool) -> Result<Collected, StoreError> {
         // A connection of its own, since its transactions are open for longer than one call; and what a collector
         // looks at must not count as used.
         let store = Store::open(self.root())?.unheld();

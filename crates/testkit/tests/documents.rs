@@ -129,6 +129,9 @@ const TRIED: &[&str] = &[
     "secrets.md",
     "cache.md",
     "contexts.md",
+    "du.md",
+    "prune.md",
+    "fsck.md",
 ];
 
 #[test]
@@ -199,4 +202,19 @@ fn arguments() -> TestResult {
 #[test]
 fn bake() -> TestResult {
     try_out("bake.md")
+}
+
+#[test]
+fn du() -> TestResult {
+    try_out("du.md")
+}
+
+#[test]
+fn prune() -> TestResult {
+    try_out("prune.md")
+}
+
+#[test]
+fn fsck() -> TestResult {
+    try_out("fsck.md")
 }

@@ -1,4 +1,5 @@
-//! The commands that a developer of Kiln needs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask conformance`.
+//! The commands that a developer of Kiln needs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask conformance`,
+//! `cargo xtask soak`.
 #![allow(
     clippy::disallowed_methods,
     reason = "a tool for developers reads its own environment"
@@ -10,6 +11,7 @@ mod conformance;
 mod demo;
 mod error;
 mod fuzz;
+mod soak;
 mod system;
 mod talk;
 mod test;
@@ -29,6 +31,10 @@ Usage: cargo xtask <COMMAND>
                              how many cases of each corpus hold
   fuzz [hcl|json|compose…] [--seconds N] [--seed N]
                              random definitions for the parsers of `kiln bake`
+  soak crash [--points N] [--seed S]
+                             kill kiln at random points; the store must be sound and the same build right after each
+  soak growth [--builds N] [--cap MEGABYTES]
+                             build changing revisions under a cap and show the size of the store over time
 ";
 
 fn main() -> ExitCode {
@@ -42,6 +48,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "conformance" => conformance::run(rest),
         "fuzz" => fuzz::run(rest),
+        "soak" => soak::run(rest),
         "help" | "-h" | "--help" => {
             say(USAGE.trim_end());
             Ok(ExitCode::SUCCESS)
