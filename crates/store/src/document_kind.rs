@@ -54,6 +54,8 @@ pub const KINDS: &[DocumentKind] = &[
     kind("resolved", Ageing::Unused(DAY.saturating_mul(30)), Keeps::Image),
     // What is known of a URL.
     kind("http", Ageing::Unused(DAY.saturating_mul(30)), Keeps::Nothing),
+    // What is known of a checkout of a git repository.
+    kind("git", Ageing::Unused(DAY.saturating_mul(30)), Keeps::Nothing),
     // The embedded registry's. Its own clients delete.
     kind("registry-blob", Ageing::Never, Keeps::Spelled),
     kind("registry-manifest", Ageing::Never, Keeps::Spelled),

@@ -32,6 +32,11 @@ impl LayerId {
         LayerId(format!("{}-{}", diff_id.digest().algorithm().name(), diff_id.digest().hex()).into())
     }
 
+    /// Whether this is the identity of a layer with a known diff id: an image brought it, and can bring it again.
+    pub(crate) fn is_of_diff(&self) -> bool {
+        self.0.starts_with("sha")
+    }
+
     /// An identity that no other layer has.
     pub fn random() -> LayerId {
         LayerId(format!("built-{}", random_token()).into())

@@ -129,8 +129,13 @@ impl Layout {
         self.mounts().join("empty")
     }
 
+    pub(crate) fn repositories(&self) -> PathBuf {
+        self.root.join("git")
+    }
+
+    /// A git repository. The lock of the key with the same digest is its lock.
     pub(crate) fn repository(&self, name: &str) -> PathBuf {
-        self.root.join("git").join(Digest::sha256(name).hex())
+        self.repositories().join(Digest::sha256(name).hex())
     }
 
     /// Every directory that a store has from the start.

@@ -136,7 +136,7 @@ impl Store {
     }
 
     /// The directory in which what was fetched of the git repository `name` is kept between builds. It is made at
-    /// first use, empty; whoever works in it holds a lock of the same name.
+    /// first use, empty; whoever works in it holds the lock of the key that is the digest of its name.
     pub fn git_repository(&self, name: &str) -> Result<PathBuf, StoreError> {
         let path = self.layout().repository(name);
         // A store that an older program made has no directory for repositories.
@@ -145,6 +145,9 @@ impl Store {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(StoreError::io("create", directory, error)),
             }
+        }
+        if let Ok(metadata) = std::fs::symlink_metadata(&path) {
+            crate::blob::note_use(&path, &metadata);
         }
         Ok(path)
     }
