@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{FlockOperation, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use crate::StoreError;
@@ -157,11 +157,10 @@ pub(crate) const LOCK: &str = "lock";
 /// The lock of a cache mount that nobody uses, to remove it. None: it is in use, or gone.
 pub(crate) fn take_idle(directory: &Path) -> Result<Option<File>, StoreError> {
     let path = directory.join(LOCK);
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file: File = match rustix::fs::open(&path, flags, Mode::empty()) {
-        Ok(file) => file.into(),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(StoreError::io("open", path, error)),
+    let file = match open_lock_file(&path) {
+        Ok(file) => file,
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
     let locked = try_lock(&file).map_err(|error| StoreError::io("lock", &path, error))?;
     Ok((locked && is_same_file(&file, &path)?).then_some(file))

@@ -321,7 +321,7 @@ impl Collector {
                 delete_rows(connection, picture, &chosen)
             })?;
         }
-        database.read("forget old explanations", |connection| forget_evicted(connection))?;
+        database.read("forget old explanations", forget_evicted)?;
         for candidate in chosen {
             self.paths(picture, candidate, files, &mut decision);
         }
@@ -372,11 +372,11 @@ impl Collector {
     fn hide_plain(&self, kind: PlainKind, path: &std::path::Path) -> Result<Option<PathBuf>, StoreError> {
         // Held until the directory is out of sight; whoever waits for it then finds that it is another one.
         let _lock = match kind {
-            PlainKind::Mount if path.join(crate::cache_mount::LOCK).exists() => match take_idle(path)? {
+            PlainKind::Mount => match take_idle(path)? {
                 Some(lock) => Some(lock),
                 None => return Ok(None),
             },
-            _ => None,
+            PlainKind::Context | PlainKind::Aside => None,
         };
         self.hide(path)
     }

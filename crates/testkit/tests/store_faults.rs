@@ -83,6 +83,7 @@ fn a_full_disk_ends_a_build_clearly_and_harms_nothing() -> TestResult {
         df "$KILN_ROOT" | grep -q '100%'
         "$KILN" prune -f --filter type=record
         rm "$KILN_ROOT/aside/filler"
+        mount -o remount,size=100m "$KILN_ROOT"
         "$KILN" build -t app:1 app >digest
         echo "then $(cat digest)"
     "#;

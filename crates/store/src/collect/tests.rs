@@ -423,6 +423,49 @@ fn collecting_beside_builders_harms_none() {
     sound(&store);
 }
 
+/// Many small steps, so that a collector has long to decide: what is found while it does must be there afterwards.
+#[test]
+fn what_is_found_while_a_collector_decides_stays() {
+    const STEPS: usize = 120;
+    let (directory, store) = temporary_store();
+    let make = |store: &Store, step: usize| {
+        let id: LayerId = format!("built-{step}").parse().expect("a layer id");
+        store.stage_tree().expect("stage").commit(&id).expect("commit");
+        store.put_layer(&crate::LayerRecord::new(id.clone())).expect("put");
+        let made = record(&step.to_string(), &[&id]);
+        store.put_record(&made, &[]).expect("put");
+    };
+    let hits = AtomicUsize::new(0);
+    for _ in 0..3 {
+        let filler = Store::open(directory.path()).expect("open");
+        (0..STEPS).for_each(|step| make(&filler, step));
+        drop(filler);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                store.collect(&all()).expect("collect");
+                over.store(true, Ordering::SeqCst);
+            });
+            let mut found = Vec::new();
+            for step in (0..STEPS).cycle() {
+                let handle = Store::open(directory.path()).expect("open");
+                if let Some(record) = handle.record(&key(&step.to_string())).expect("read") {
+                    found.push((handle, record.layers[0].clone()));
+                    hits.fetch_add(1, Ordering::SeqCst);
+                }
+                if over.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+            for (handle, id) in &found {
+                assert!(handle.unheld().tree(id).expect("look").is_some(), "{id} was found");
+                assert!(handle.layer_is_usable(id).expect("look"), "{id} was found");
+            }
+        });
+    }
+    assert!(hits.into_inner() > 10, "something was found meanwhile");
+}
+
 #[test]
 fn a_policy_collects_in_the_background_when_it_is_due() {
     let (_directory, store) = filled(&["one", "two"]);
