@@ -1,6 +1,6 @@
 //! `kiln.toml`: how the user wants the store kept.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use kiln_store::{CollectPolicy, Size};
@@ -95,7 +95,7 @@ impl Configuration {
     }
 }
 
-fn broken(path: &PathBuf, kind: ErrorKind, error: &dyn std::error::Error) -> CommandError {
+fn broken(path: &Path, kind: ErrorKind, error: &dyn std::error::Error) -> CommandError {
     let mut command = CommandError::from_error(kind, error);
     command
         .messages
