@@ -1,6 +1,6 @@
 //! `kiln du`, `kiln prune`, `kiln fsck`, and the collection that builds do by themselves.
 
-use kiln_testkit::{DockerRegistry, Fixture, TestResult};
+use kiln_testkit::{DockerRegistry, Fixture, OrdinaryUser, SubordinateIds, TestResult, skip_unless_root};
 use serde_json::Value;
 
 const DOCKERFILE: &str = "FROM busybox\nARG REVISION\nRUN --mount=type=cache,target=/cache echo x >> /cache/log\n\
@@ -191,5 +191,31 @@ fn builds_keep_the_store_under_its_cap() -> TestResult {
     refused
         .assert_code(2)
         .assert_says(&["kiln.toml", "unknown field `maximum`"]);
+    Ok(())
+}
+
+#[test]
+fn an_ordinary_user_prunes_what_belongs_to_other_ids() -> TestResult {
+    if skip_unless_root("an_ordinary_user_prunes_what_belongs_to_other_ids") {
+        return Ok(());
+    }
+    let user = OrdinaryUser::create(SubordinateIds::Granted)?;
+    let mut fixture = Fixture::with_base_images()?;
+    fixture.binary_for_everyone()?;
+    let dockerfile = "FROM busybox\nRUN mkdir -p /a/b && echo x > /a/b/c && chown -R 1000:1000 /a && chmod -R 700 /a\n";
+    fixture.context("app", &[("Dockerfile", dockerfile)])?;
+    fixture
+        .kiln_as(&user, ["build", "-o", "type=cacheonly", "app"])?
+        .run()?
+        .assert_success();
+    fixture.kiln_as(&user, ["fsck"])?.run()?.assert_success();
+    fixture.kiln_as(&user, ["prune", "-f"])?.run()?.assert_success();
+    let trees = std::fs::read_dir(fixture.state().join("trees"))?.count();
+    let sessions = std::fs::read_dir(fixture.state().join("sessions"))?.count();
+    assert_eq!(
+        (trees, sessions),
+        (0, 0),
+        "nothing is left that only other ids could remove"
+    );
     Ok(())
 }

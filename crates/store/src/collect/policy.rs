@@ -110,7 +110,13 @@ impl Store {
     /// Begins to collect by a policy if a look at the store is due: one small file is read to find out. None: it is
     /// not, or another process is at it.
     pub fn collect_in_background(&self, policy: &CollectPolicy) -> Option<BackgroundCollection> {
-        if !policy.enabled || self.is_read_only() || !is_due(&self.layout().collected(), policy.check_every) {
+        // A store without a database has nothing yet, and the build is about to make one.
+        let has_nothing = !self.layout().database().exists();
+        if !policy.enabled
+            || has_nothing
+            || self.is_read_only()
+            || !is_due(&self.layout().collected(), policy.check_every)
+        {
             return None;
         }
         let (stop, removing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
