@@ -350,6 +350,7 @@ impl Collector {
                 decision.plain.push((*kind, plain.path.clone()));
                 let list = match kind {
                     PlainKind::Mount => &mut files.mounts,
+                    PlainKind::Repository => &mut files.repositories,
                     PlainKind::Context => &mut files.contexts,
                     PlainKind::Aside => &mut files.aside,
                 };
@@ -376,7 +377,21 @@ impl Collector {
                 Some(lock) => Some(lock),
                 None => return Ok(None),
             },
-            PlainKind::Context | PlainKind::Aside => None,
+            PlainKind::Repository | PlainKind::Context | PlainKind::Aside => None,
+        };
+        let _key = match kind {
+            PlainKind::Repository => {
+                let hex = path.file_name().unwrap_or_default().to_string_lossy();
+                // A name that is no digest is nobody's, and so is its lock.
+                match format!("sha256:{hex}").parse::<kiln_oci::Digest>() {
+                    Ok(digest) => match self.store.try_lock_key(&crate::CacheKey(digest))? {
+                        Some(lock) => Some(lock),
+                        None => return Ok(None),
+                    },
+                    Err(_) => None,
+                }
+            }
+            _ => None,
         };
         self.hide(path)
     }

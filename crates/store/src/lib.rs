@@ -19,7 +19,8 @@
 //! │   ├── name               the id
 //! │   └── root/              what is mounted; appears when it is filled
 //! ├── mounts/empty/          a directory that stays empty
-//! ├── git/<hex>              one bare repository each, named by the digest of its remote; used under a key's lock
+//! ├── git/<hex>              one bare repository each, named by the digest of its remote; used under the lock
+//! │                          of the key with the same digest; its time is that of its last use
 //! ├── keys/<hex>             flock: one step with this cache key at a time; removed by its holder
 //! ├── aside/                 what a repair moved out of the way
 //! └── sessions/              what must not outlive its process

@@ -50,7 +50,7 @@ pub fn usage(usage: &Usage, verbose: bool, now: i64) -> String {
     let mut rows = vec![cells(&["KIND", "COUNT", "SIZE", "SHARED", "RECLAIMABLE"])];
     for kind in ItemKind::ALL {
         let found = usage.of(kind);
-        if kind != ItemKind::Aside || found.count > 0 {
+        if !matches!(kind, ItemKind::Aside | ItemKind::Repository) || found.count > 0 {
             rows.push(usage_row(kind.name(), found));
         }
     }

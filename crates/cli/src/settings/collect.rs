@@ -47,8 +47,8 @@ pub fn filters(texts: &[String]) -> Result<Filters, CommandError> {
                 let value = given()?;
                 let classes = value.parse().map_err(|error| {
                     CommandError::from_error(crate::command_error::ErrorKind::User, &error).hint(
-                        "types are record, layer, blob, image, document, mount, context, aside, and docker buildx's \
-regular, exec.cachemount, source.local, internal",
+                        "types are record, layer, blob, image, document, mount, repository, context, aside, and docker buildx's \
+regular, exec.cachemount, source.local, source.git.checkout, internal",
                     )
                 })?;
                 filters.filter.classes.push(classes);

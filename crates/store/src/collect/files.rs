@@ -45,6 +45,8 @@ pub(crate) struct Files {
     pub(crate) trees: HashMap<LayerId, u64>,
     pub(crate) contexts: Vec<Plain>,
     pub(crate) mounts: Vec<Plain>,
+    /// Fetched git repositories.
+    pub(crate) repositories: Vec<Plain>,
     pub(crate) sessions: Vec<Plain>,
     /// Lock files of keys.
     pub(crate) keys: Vec<PathBuf>,
@@ -92,6 +94,14 @@ impl Store {
         each(&layout.mounts(), |entry, metadata| {
             if metadata.is_dir() && entry.path() != layout.empty() {
                 files.mounts.push(mount(entry, metadata));
+            }
+        })?;
+        each(&layout.repositories(), |entry, metadata| {
+            // What is no repository (the hosts that were trusted) does not age.
+            if entry.path().join("HEAD").exists() {
+                let mut repository = plain(entry, metadata);
+                repository.bytes = size_of_tree(&repository.path, &|| false).unwrap_or(0);
+                files.repositories.push(repository);
             }
         })?;
         for list in [

@@ -19,6 +19,8 @@ pub enum ItemKind {
     Document,
     /// A directory of `RUN --mount=type=cache`.
     CacheMount,
+    /// A fetched git repository.
+    Repository,
     /// The digests of a context's files.
     Context,
     /// What a running process works on.
@@ -29,13 +31,14 @@ pub enum ItemKind {
 
 impl ItemKind {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [ItemKind; 9] = [
+    pub const ALL: [ItemKind; 10] = [
         ItemKind::Blob,
         ItemKind::Tree,
         ItemKind::Index,
         ItemKind::Record,
         ItemKind::Document,
         ItemKind::CacheMount,
+        ItemKind::Repository,
         ItemKind::Context,
         ItemKind::Session,
         ItemKind::Aside,
@@ -50,6 +53,7 @@ impl ItemKind {
             ItemKind::Record => "records",
             ItemKind::Document => "documents",
             ItemKind::CacheMount => "cache mounts",
+            ItemKind::Repository => "repositories",
             ItemKind::Context => "contexts",
             ItemKind::Session => "sessions",
             ItemKind::Aside => "aside",
@@ -103,6 +107,8 @@ pub enum Class {
     Document,
     /// Directories of `RUN --mount=type=cache`.
     CacheMount,
+    /// Fetched git repositories.
+    Repository,
     /// Digests of contexts' files.
     Context,
     /// What explains why an evicted step runs again.
@@ -124,7 +130,7 @@ impl FromStr for Classes {
     type Err = UnknownClass;
 
     fn from_str(word: &str) -> Result<Classes, UnknownClass> {
-        use Class::{Aside, Blob, CacheMount, Context, Document, Evicted, Image, Layer, Record};
+        use Class::{Aside, Blob, CacheMount, Context, Document, Evicted, Image, Layer, Record, Repository};
         let classes = match word {
             "record" => vec![Record],
             "layer" => vec![Layer],
@@ -133,11 +139,12 @@ impl FromStr for Classes {
             "document" => vec![Document],
             "mount" | "exec.cachemount" => vec![CacheMount],
             "context" | "source.local" => vec![Context],
+            "repository" | "source.git.checkout" => vec![Repository],
             "aside" => vec![Aside],
             "regular" => vec![Record, Layer, Blob, Document],
             "internal" => vec![Evicted, Aside],
-            // Kinds of the peer's that have no counterpart here.
-            "frontend" | "source.git.checkout" => Vec::new(),
+            // A kind of the peer's that has no counterpart here.
+            "frontend" => Vec::new(),
             _ => return Err(UnknownClass(word.to_owned())),
         };
         Ok(Classes(classes))

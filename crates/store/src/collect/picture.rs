@@ -65,6 +65,7 @@ pub(crate) struct DocumentNode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlainKind {
     Mount,
+    Repository,
     Context,
     Aside,
 }
@@ -202,6 +203,7 @@ fn layer_nodes(
 fn plain_nodes(files: &Files, now: i64) -> Vec<(PlainKind, Plain)> {
     let lists = [
         (PlainKind::Mount, &files.mounts),
+        (PlainKind::Repository, &files.repositories),
         (PlainKind::Context, &files.contexts),
         (PlainKind::Aside, &files.aside),
     ];

@@ -204,6 +204,7 @@ fn class_of(picture: &Picture, candidate: Candidate) -> Class {
         },
         Candidate::Plain(at) => match picture.plain[at].0 {
             PlainKind::Mount => Class::CacheMount,
+            PlainKind::Repository => Class::Repository,
             PlainKind::Context => Class::Context,
             PlainKind::Aside => Class::Aside,
         },
@@ -231,6 +232,7 @@ pub(crate) fn items_of(picture: &Picture, candidate: Candidate) -> Vec<StoreItem
             let (kind, plain) = &picture.plain[at];
             let kind = match kind {
                 PlainKind::Mount => ItemKind::CacheMount,
+                PlainKind::Repository => ItemKind::Repository,
                 PlainKind::Context => ItemKind::Context,
                 PlainKind::Aside => ItemKind::Aside,
             };

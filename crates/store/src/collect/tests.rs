@@ -295,6 +295,24 @@ fn a_cache_mount_in_use_stays() {
 }
 
 #[test]
+fn repositories_go_unless_somebody_works_in_them() {
+    let (_directory, store) = temporary_store();
+    for name in ["used", "unused"] {
+        std::fs::write(store.git_repository(name).expect("made").join("HEAD"), "x").expect("write");
+    }
+    let hosts = store.git_repository("known hosts").expect("made").join("known_hosts");
+    std::fs::write(&hosts, "h").expect("write");
+    let lock = store.lock_key(&key("used")).expect("lock");
+    assert_eq!(store.usage().expect("count").of(ItemKind::Repository).count, 2);
+    store.collect(&all()).expect("collect");
+    assert_eq!(store.usage().expect("count").of(ItemKind::Repository).count, 1);
+    assert!(store.layout().repository("used").join("HEAD").exists() && hosts.exists());
+    drop(lock);
+    store.collect(&all()).expect("collect");
+    assert_eq!(store.usage().expect("count").of(ItemKind::Repository).count, 0);
+}
+
+#[test]
 fn lock_files_of_dead_processes_go() {
     let (_directory, store) = temporary_store();
     std::fs::write(store.layout().key(&key("dead")), "").expect("write");

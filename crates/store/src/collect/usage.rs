@@ -60,6 +60,7 @@ impl Usage {
             ItemKind::Record => Some(Class::Record),
             ItemKind::Document => Some(Class::Document),
             ItemKind::CacheMount => Some(Class::CacheMount),
+            ItemKind::Repository => Some(Class::Repository),
             ItemKind::Context => Some(Class::Context),
             ItemKind::Aside => Some(Class::Aside),
             ItemKind::Session => None,
