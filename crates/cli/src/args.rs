@@ -7,6 +7,7 @@ mod history;
 mod lint;
 mod meta;
 mod run;
+mod store;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use history::{DocumentFormat, HistoryArgs, HistoryCommand, PlanArgs, ReportA
 pub use lint::{FailOn, FindingFormat, LintArgs};
 pub use meta::{EventSource, MetaArgs, MetaFormat};
 pub use run::RunArgs;
+pub use store::{DuArgs, FsckArgs, PruneArgs, UsageFormat};
 
 /// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.
 #[derive(Debug, Parser)]
@@ -56,6 +58,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Serve a registry from the local store
     Registry(RegistryArgs),
+    /// Show what the store takes up on disk
+    Du(DuArgs),
+    /// Remove what is not used from the store, least recently used first
+    Prune(PruneArgs),
+    /// Check the store, and repair it
+    Fsck(FsckArgs),
     /// Show what this machine can do, and how to mend what it cannot
     Doctor(DoctorArgs),
     /// Show the version

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kiln_registry::{Client, ClientSettings, Credentials, DockerConfig, HostsConfig, NoCredentials};
 use kiln_sandbox::{EmulatorSearch, IdentityMap};
-use kiln_store::Store;
+use kiln_store::{Store, StoreError};
 use kiln_worker::{RemoteAuth, RemoteSettings, Remotes};
 
 use crate::command_error::{CommandError, ErrorKind};
@@ -23,18 +23,47 @@ pub fn enter_namespace() -> Result<IdentityMap, CommandError> {
 pub fn store(environment: &Environment) -> Result<Store, CommandError> {
     let directory = environment.state_directory();
     Store::open(&directory).map_err(|error| {
-        let full = error.is_disk_full();
-        let command = CommandError::from_error(ErrorKind::Environment, &error);
-        if full {
-            command.hint(DISK_FULL)
-        } else {
-            command.hint("another directory can be named with KILN_ROOT")
+        let mut command = store_error(&error);
+        if command.hints.is_empty() {
+            command
+                .hints
+                .push("another directory can be named with KILN_ROOT".into());
         }
+        command
     })
 }
 
+/// What failed in the store, and what to do about it.
+pub fn store_error(error: &StoreError) -> CommandError {
+    let mut command = CommandError::from_error(ErrorKind::Environment, error);
+    command.hints.extend(store_hint(error).map(str::to_owned));
+    command
+}
+
+/// What to do about a failure of the store, where something can be done.
+pub fn store_hint(error: &StoreError) -> Option<&'static str> {
+    match error {
+        error if error.is_disk_full() => Some(DISK_FULL),
+        StoreError::DatabaseDamaged { .. } | StoreError::BlobDamaged { .. } | StoreError::Row { .. } => Some(FSCK),
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+            Some("the store is on a read-only file system: name another directory with KILN_ROOT")
+        }
+        _ => None,
+    }
+}
+
 /// What to do about a full disk.
-pub const DISK_FULL: &str = "the disk is full: make room, or name another directory with KILN_ROOT";
+pub const DISK_FULL: &str =
+    "the disk is full: make room (`kiln prune` removes cached steps), or name another directory with KILN_ROOT";
+
+/// What to do about a damaged store.
+pub const FSCK: &str = "`kiln fsck` finds what is damaged in the store, `kiln fsck --repair` mends it";
+
+/// The time now, in seconds since the Unix epoch.
+pub fn unix_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
 
 /// A client with the user's credentials and hosts.
 pub fn client(environment: &Environment) -> Result<Client, CommandError> {

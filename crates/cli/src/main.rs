@@ -64,6 +64,9 @@ fn dispatch(arguments: Arguments) -> Result<i32, CommandError> {
         Command::Run(args) => commands::run::run(*args, &environment),
         Command::Inspect(args) => commands::inspect::run(&args, &environment),
         Command::Registry(args) => commands::registry::run(&args, &environment),
+        Command::Du(args) => commands::du::run(&args, &environment),
+        Command::Prune(args) => commands::prune::run(&args, &environment),
+        Command::Fsck(args) => commands::fsck::run(&args, &environment),
         Command::Doctor(args) => commands::doctor::run(&args, &environment),
         Command::Version => {
             output::line(&format!("kiln {}", env!("CARGO_PKG_VERSION")));

@@ -6,6 +6,7 @@ mod plain;
 pub mod reason;
 pub mod report;
 mod steps;
+pub mod store;
 mod summary;
 pub mod tree;
 

@@ -3,7 +3,10 @@
 pub mod bake;
 mod caches;
 pub mod call;
+pub mod collect;
+pub mod configuration;
 mod context;
+pub mod duration;
 pub mod meta;
 mod named_contexts;
 mod outputs;

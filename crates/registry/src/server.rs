@@ -37,7 +37,8 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let registry = Arc::new(Registry {
-        store,
+        // Serves for long, and reads through open files: what it looks at need not be held. What is being put is.
+        store: store.unheld(),
         uploads: Mutex::default(),
         counter: std::sync::atomic::AtomicU64::new(1),
     });

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kiln_oci::{Algorithm, Digest, Hasher};
 
 use crate::StoreError;
+use crate::cache_record::USE_GRANULARITY;
 use crate::session::{Session, random_token};
 use crate::store::Store;
 
@@ -34,6 +35,11 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
+    /// The handle that the blob is held by once it is there.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// How many bytes were written so far.
     pub fn size(&self) -> u64 {
         self.size
@@ -66,6 +72,8 @@ impl BlobWriter {
             }
         }
         let target = self.store.layout().blob(&digest);
+        // Before it is there: no collector may meet it without its holder.
+        self.store.hold_blob(&digest)?;
         let exists = self.store.blob_size(&digest)? == Some(self.size);
         if !exists {
             let make = || -> io::Result<()> {
@@ -146,9 +154,15 @@ impl Store {
 
     /// The size of a blob in bytes, if it is here.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        self.hold_blob(digest)?;
         let path = self.layout().blob(digest);
         match std::fs::symlink_metadata(&path) {
-            Ok(metadata) => Ok(Some(metadata.len())),
+            Ok(metadata) => {
+                if self.holds().is_some() {
+                    note_use(&path, &metadata);
+                }
+                Ok(Some(metadata.len()))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read the attributes of", path, error)),
         }
@@ -156,6 +170,7 @@ impl Store {
 
     /// Opens a blob for reading, if it is here. Its content is not verified.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
+        self.hold_blob(digest)?;
         let path = self.layout().blob(digest);
         match File::open(&path) {
             Ok(file) => Ok(Some(file)),
@@ -267,6 +282,7 @@ impl Store {
     /// Puts a blob at `target`, replacing a file there: as a hard link where the file systems allow it, else as a
     /// copy. The file is read-only, because it may be the store's own.
     pub fn link_blob(&self, digest: &Digest, target: &Path) -> Result<(), StoreError> {
+        self.hold_blob(digest)?;
         let source = self.layout().blob(digest);
         // Beside the target, so that the target is never half there.
         let name = format!(".kiln-{}", random_token());
@@ -289,6 +305,31 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", temporary, error)),
             _ => Ok(()),
         }
+    }
+}
+
+/// The time of last use of a file of the store is its time of modification.
+pub(crate) fn note_use(path: &Path, metadata: &std::fs::Metadata) {
+    let granularity = std::time::Duration::from_secs(USE_GRANULARITY.unsigned_abs());
+    let recent = metadata
+        .modified()
+        .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < granularity));
+    if recent {
+        return;
+    }
+    let now = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: rustix::fs::Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT,
+        },
+        last_modification: now,
+    };
+    if let Err(error) = rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+        tracing::debug!(path = %path.display(), %error, "failed to note the use of a file");
     }
 }
 

@@ -10,8 +10,9 @@ use rustix::fs::{FlockOperation, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use crate::StoreError;
+use crate::blob::note_use;
 use crate::layout::ROOT;
-use crate::lock::{flock, open_lock_file, try_lock};
+use crate::lock::{flock, is_same_file, open_lock_file, try_lock};
 use crate::session::make_private_directory;
 use crate::store::Store;
 
@@ -54,6 +55,7 @@ impl Store {
             let directory = self.layout().mount(id, number);
             if let Some(lock) = take(&directory, usage)? {
                 let root = directory.join(ROOT);
+                self.name_mount(&directory, id)?;
                 if !root.exists() {
                     self.make(&root, fill)?;
                 }
@@ -69,6 +71,15 @@ impl Store {
     /// Whether `id` has a directory that was made before.
     pub fn has_cache_mount(&self, id: &str) -> bool {
         self.layout().mount(id, 0).join(ROOT).exists()
+    }
+
+    /// Writes down what the directory is called, for people who look at the store.
+    fn name_mount(&self, directory: &Path, id: &str) -> Result<(), StoreError> {
+        let path = directory.join(NAME);
+        if path.exists() {
+            return Ok(());
+        }
+        self.write_atomically(&path, id.as_bytes(), false)
     }
 
     /// The directory appears whole or not at all. If two make it at once, the first one stays.
@@ -101,25 +112,58 @@ impl Store {
     }
 }
 
-/// The lock of one directory, if it can be had at once.
+/// The lock of one directory, if it can be had at once. The time of the lock file tells when that was last.
 fn take(directory: &Path, usage: CacheMountUse) -> Result<Option<File>, StoreError> {
-    match make_private_directory(directory) {
-        Ok(()) => {}
-        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    let path = directory.join(LOCK);
+    loop {
+        match make_private_directory(directory) {
+            Ok(()) => {}
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let file = match open_lock_file(&path) {
+            Ok(file) => file,
+            // A collector moved the directory away in between.
+            Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let locked = match usage {
+            CacheMountUse::Shared => match flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => Ok(true),
+                Err(Errno::WOULDBLOCK) => Ok(false),
+                Err(error) => Err(error),
+            },
+            CacheMountUse::Private | CacheMountUse::Locked => try_lock(&file),
+        };
+        if !locked.map_err(|error| StoreError::io("lock", &path, error))? {
+            return Ok(None);
+        }
+        if is_same_file(&file, &path)? {
+            let metadata = file
+                .metadata()
+                .map_err(|error| StoreError::io("read the attributes of", &path, error))?;
+            note_use(&path, &metadata);
+            return Ok(Some(file));
+        }
     }
-    let path = directory.join("lock");
-    let file = open_lock_file(&path)?;
-    let locked = match usage {
-        CacheMountUse::Shared => match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(error) => Err(error),
-        },
-        CacheMountUse::Private | CacheMountUse::Locked => try_lock(&file),
+}
+
+/// Name of the file with the id of a cache mount.
+pub(crate) const NAME: &str = "name";
+
+/// Name of the lock file in the directory of a cache mount.
+pub(crate) const LOCK: &str = "lock";
+
+/// The lock of a cache mount that nobody uses, to remove it. None: it is in use, or gone.
+pub(crate) fn take_idle(directory: &Path) -> Result<Option<File>, StoreError> {
+    let path = directory.join(LOCK);
+    let file = match open_lock_file(&path) {
+        Ok(file) => file,
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
-    let locked = locked.map_err(|error| StoreError::io("lock", path, error))?;
-    Ok(locked.then_some(file))
+    let locked = try_lock(&file).map_err(|error| StoreError::io("lock", &path, error))?;
+    Ok((locked && is_same_file(&file, &path)?).then_some(file))
 }
 
 #[cfg(test)]

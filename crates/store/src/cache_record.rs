@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::StoreError;
 use crate::database::{Database, unix_now};
 use crate::layer::LayerId;
-use crate::store::Store;
+use crate::store::{Store, Used};
 use crate::wire::{WireError, WireReader, WireWriter};
 
 digest_newtype! {
@@ -14,8 +14,8 @@ digest_newtype! {
     CacheKey
 }
 
-/// The time of last use is written only when the one that is kept is older than this, in seconds.
-const USE_GRANULARITY: i64 = 3600;
+/// Times of last use are written only when the one that is kept is older than this, in seconds.
+pub(crate) const USE_GRANULARITY: i64 = 60;
 
 /// The kept result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +48,18 @@ pub struct KeyPart {
 }
 
 impl Store {
-    /// The record of a key or of an alias. A record with a layer that is gone counts as missing.
+    /// The record of a key or of an alias. One that was evicted, or has a layer that is gone, counts as missing. The
+    /// record and its layers are held from now on.
     pub fn record(&self, key: &CacheKey) -> Result<Option<CacheRecord>, StoreError> {
         let database = self.database()?;
-        let Some((record, used)) = read_record(database, key)? else {
+        let Some(Kept { record, used, evicted }) = read_record(database, key)? else {
             return Ok(None);
         };
+        if evicted {
+            return Ok(None);
+        }
+        // What is usable after this stays so.
+        self.hold_record(&record.key, &record.layers)?;
         for layer in &record.layers {
             if !self.layer_is_usable(layer)? {
                 tracing::debug!(%key, %layer, "a cache record has lost a layer");
@@ -61,7 +67,7 @@ impl Store {
             }
         }
         if unix_now().saturating_sub(used) > USE_GRANULARITY {
-            self.used().insert(record.key.clone());
+            self.used().records.insert(record.key.clone());
         }
         Ok(Some(record))
     }
@@ -69,6 +75,7 @@ impl Store {
     /// Keeps a record under its key and under `aliases`, in the place of what was there.
     pub fn put_record(&self, record: &CacheRecord, aliases: &[CacheKey]) -> Result<(), StoreError> {
         let database = self.database()?;
+        self.hold_record(&record.key, &record.layers)?;
         if is_kept(database, record, aliases)? {
             return Ok(());
         }
@@ -122,6 +129,11 @@ impl Store {
         })
     }
 
+    /// Whether there was a record of this key or alias that garbage collection took.
+    pub fn was_evicted(&self, key: &CacheKey) -> Result<bool, StoreError> {
+        Ok(read_record(self.database()?, key)?.is_some_and(|kept| kept.evicted))
+    }
+
     /// Removes a record and its aliases. False if there is none under this very key.
     pub fn delete_record(&self, key: &CacheKey) -> Result<bool, StoreError> {
         self.database()?.write("remove a cache record", |connection| {
@@ -140,11 +152,11 @@ impl Store {
     }
 
     /// The keys of all records with the times of their last use (seconds since the Unix epoch), least recently
-    /// used first. The times are exact to an hour.
+    /// used first. The times are exact to a minute; evicted records are left out.
     pub fn records(&self) -> Result<Vec<(CacheKey, i64)>, StoreError> {
         let database = self.database()?;
         let rows: Vec<(String, i64)> = database.read("list cache records", |connection| {
-            let sql = "SELECT key, used_unix FROM records ORDER BY used_unix, rowid";
+            let sql = "SELECT key, used_unix FROM records WHERE evicted_unix IS NULL ORDER BY used_unix, rowid";
             connection
                 .prepare_cached(sql)?
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -156,18 +168,19 @@ impl Store {
 }
 
 impl Database {
-    /// Notes that records were used now.
-    pub(crate) fn touch_records<'a>(
-        &self,
-        keys: impl ExactSizeIterator<Item = &'a CacheKey>,
-    ) -> Result<(), StoreError> {
-        if keys.len() == 0 {
+    /// Notes that records and layers were used now.
+    pub(crate) fn touch(&self, used: &Used) -> Result<(), StoreError> {
+        if used.records.is_empty() && used.layers.is_empty() {
             return Ok(());
         }
-        self.write("note the use of cache records", |connection| {
+        self.note("note what was used", |connection| {
             let mut statement = connection.prepare_cached("UPDATE records SET used_unix = ?2 WHERE key = ?1")?;
-            for key in keys {
+            for key in &used.records {
                 statement.execute(params![key.to_string(), unix_now()])?;
+            }
+            let mut statement = connection.prepare_cached("UPDATE layers SET used_unix = ?2 WHERE id = ?1")?;
+            for layer in &used.layers {
+                statement.execute(params![layer.as_str(), unix_now()])?;
             }
             Ok(())
         })
@@ -187,8 +200,8 @@ fn read_records(database: &Database, sql: &str, of: &str, limit: usize) -> Resul
     for key in keys {
         let key = key.parse().map_err(|_| database.invalid("cache key"))?;
         // Gone if another process removed it in between.
-        if let Some((record, _)) = read_record(database, &key)? {
-            records.push(record);
+        if let Some(kept) = read_record(database, &key)? {
+            records.push(kept.record);
         }
     }
     Ok(records)
@@ -209,7 +222,7 @@ fn is_kept(database: &Database, record: &CacheRecord, aliases: &[CacheKey]) -> R
         }
         Ok(true)
     })?;
-    Ok(named && read_record(database, &record.key)?.is_some_and(|(kept, _)| kept == *record))
+    Ok(named && read_record(database, &record.key)?.is_some_and(|kept| !kept.evicted && kept.record == *record))
 }
 
 fn write_record(connection: &Connection, record: &CacheRecord) -> rusqlite::Result<()> {
@@ -256,6 +269,7 @@ struct RecordRow {
     duration_ms: u64,
     used_unix: i64,
     parts: Vec<u8>,
+    evicted: bool,
     layers: Vec<String>,
 }
 
@@ -270,15 +284,25 @@ impl RecordRow {
             duration_ms: row.get(5)?,
             used_unix: row.get(6)?,
             parts: row.get(7)?,
+            evicted: row.get::<_, Option<i64>>(8)?.is_some(),
             layers: Vec::new(),
         })
     }
 }
 
-/// A record by key or alias, and the time of its last use.
-fn read_record(database: &Database, key: &CacheKey) -> Result<Option<(CacheRecord, i64)>, StoreError> {
+/// A row of the table of records.
+struct Kept {
+    record: CacheRecord,
+    /// Time of its last use.
+    used: i64,
+    evicted: bool,
+}
+
+/// A record by key or alias.
+fn read_record(database: &Database, key: &CacheKey) -> Result<Option<Kept>, StoreError> {
     let row = database.read("look up a cache record", |connection| {
-        let sql = "SELECT key, slot, name, platform, created_unix, duration_ms, used_unix, parts FROM records
+        let sql =
+            "SELECT key, slot, name, platform, created_unix, duration_ms, used_unix, parts, evicted_unix FROM records
                    WHERE key = coalesce((SELECT record FROM aliases WHERE key = ?1), ?1)";
         // One snapshot for both statements: another process may replace the record in between.
         let snapshot = connection.unchecked_transaction()?;
@@ -309,7 +333,11 @@ fn read_record(database: &Database, key: &CacheKey) -> Result<Option<(CacheRecor
         platform: row.platform,
         name: row.name,
     };
-    Ok(Some((record, row.used_unix)))
+    Ok(Some(Kept {
+        record,
+        used: row.used_unix,
+        evicted: row.evicted,
+    }))
 }
 
 /// A record over a large context has a part for each file, so they are kept in a form that is quick to read.

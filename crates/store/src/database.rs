@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::config::DbConfig;
@@ -15,14 +16,19 @@ use crate::store::held;
 /// How long one process waits for another one's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A log of this size in bytes is copied into the database by whoever closes it last.
+const LARGE_LOG: u64 = 1 << 20;
+
 /// The steps from each version of the schema to the next one, from the empty database on. A step never changes
 /// once it was released.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 #[derive(Debug)]
 pub(crate) struct Database {
     path: PathBuf,
     connection: Mutex<Connection>,
+    /// Whether anything but times of use was written.
+    wrote: AtomicBool,
 }
 
 impl Database {
@@ -31,6 +37,10 @@ impl Database {
     pub(crate) fn create(path: &Path, temporary: &Path) -> Result<(), StoreError> {
         let error = |error| StoreError::database("create the tables", path, error);
         let mut connection = Connection::open(temporary).map_err(error)?;
+        // Room that rows leave is given back piece by piece, which must be decided before the first table.
+        connection
+            .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+            .map_err(error)?;
         connection
             .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
             .map_err(error)?;
@@ -68,6 +78,32 @@ impl Database {
         Ok(Database {
             path: path.to_owned(),
             connection: Mutex::new(connection),
+            wrote: AtomicBool::new(false),
+        })
+    }
+
+    /// Opens the database on a file system that cannot be written to. What only its log has is not seen.
+    pub(crate) fn open_read_only(path: &Path) -> Result<Database, StoreError> {
+        let error = |error| StoreError::database("open the tables", path, error);
+        let mut uri = String::from("file:");
+        for byte in path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' => uri.push(char::from(*byte)),
+                other => uri.push_str(&format!("%{other:02X}")),
+            }
+        }
+        uri.push_str("?immutable=1");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(uri, flags).map_err(error)?;
+        let (found, known) = (schema_version(&connection).map_err(error)?, MIGRATIONS.len() as u64);
+        if found > known {
+            let path = path.to_owned();
+            return Err(StoreError::Newer { path, found, known });
+        }
+        Ok(Database {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+            wrote: AtomicBool::new(false),
         })
     }
 
@@ -86,6 +122,16 @@ impl Database {
         operation: &'static str,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        self.wrote.store(true, Ordering::Relaxed);
+        self.note(operation, run)
+    }
+
+    /// As [`Database::write`], for what is not worth two syncs when the database is closed.
+    pub(crate) fn note<T>(
+        &self,
+        operation: &'static str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let mut connection = held(&self.connection);
         let run = || {
             // Immediate: a transaction that begins as a reader cannot always become a writer.
@@ -95,6 +141,37 @@ impl Database {
             Ok(result)
         };
         run().map_err(|error| StoreError::database(operation, &self.path, error))
+    }
+
+    /// Begins a transaction that keeps other processes from writing. Reads and writes of this handle are part of it
+    /// until [`Database::end`]: for a handle that one thread has to itself.
+    pub(crate) fn begin(&self, operation: &'static str) -> Result<(), StoreError> {
+        self.wrote.store(true, Ordering::Relaxed);
+        self.read(operation, |connection| connection.execute_batch("BEGIN IMMEDIATE"))
+    }
+
+    /// Ends it, with everything written or nothing.
+    pub(crate) fn end(&self, operation: &'static str, keep: bool) -> Result<(), StoreError> {
+        self.read(operation, |connection| {
+            let ended = connection.execute_batch(if keep { "COMMIT" } else { "ROLLBACK" });
+            if ended.is_err() && keep {
+                // Nothing may stay open, whatever the failure was.
+                drop(connection.execute_batch("ROLLBACK"));
+            }
+            ended
+        })
+    }
+
+    /// Gives room that rows left back to the disk, if it is worth it.
+    pub(crate) fn give_back_room(&self) -> Result<(), StoreError> {
+        self.read("give room back", |connection| {
+            let free: u64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+            let all: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            if free > 256 && free * 4 > all {
+                connection.execute_batch("PRAGMA incremental_vacuum")?;
+            }
+            Ok(())
+        })
     }
 
     /// What SQLite's own check finds wrong; nothing in a sound database.
@@ -119,12 +196,13 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The last one to close a database copies the log into it, with two syncs. A process that found nothing
-        // to write and an empty log spares itself even the look.
+        // The last one to close a database copies the log into it, with two syncs. A process that wrote nothing but
+        // times of use leaves that to the next one that writes more, unless the log has grown.
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
-        let empty = std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() == 0);
-        if empty
+        let small = std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() < LARGE_LOG);
+        if small
+            && !self.wrote.load(Ordering::Relaxed)
             && let Err(error) = held(&self.connection).set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         {
             tracing::debug!(%error, "failed to configure the database");

@@ -150,7 +150,13 @@ impl StoreError {
     pub(crate) fn database(operation: &'static str, path: &Path, source: rusqlite::Error) -> StoreError {
         use rusqlite::ErrorCode;
         let path = path.to_owned();
+        let extended = source.sqlite_error().map(|error| error.extended_code);
         match source.sqlite_error_code() {
+            // Room for the index of the log is asked for before anything is written.
+            _ if extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => StoreError::DiskFull {
+                path,
+                source: io::Error::new(io::ErrorKind::StorageFull, source),
+            },
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::DatabaseDamaged { path, source },
             Some(ErrorCode::DiskFull) => StoreError::DiskFull {
                 path,

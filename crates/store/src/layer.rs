@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
+use crate::cache_record::USE_GRANULARITY;
 use crate::database::{Database, unix_now};
 use crate::index::LayerIndex;
 use crate::session::random_token;
@@ -29,6 +30,11 @@ impl LayerId {
     /// The identity of the layer with a diff id.
     pub fn of_diff(diff_id: &DiffId) -> LayerId {
         LayerId(format!("{}-{}", diff_id.digest().algorithm().name(), diff_id.digest().hex()).into())
+    }
+
+    /// Whether this is the identity of a layer with a known diff id: an image brought it, and can bring it again.
+    pub(crate) fn is_of_diff(&self) -> bool {
+        self.0.starts_with("sha")
     }
 
     /// An identity that no other layer has.
@@ -121,11 +127,13 @@ impl LayerRecord {
 }
 
 impl Store {
-    /// What is known of a layer.
+    /// What is known of a layer. It is held from now on.
     pub fn layer(&self, id: &LayerId) -> Result<Option<LayerRecord>, StoreError> {
-        let Some(mut record) = read_layer(self.database()?, id)? else {
+        self.hold_layer(id)?;
+        let Some(Known { mut record, used }) = read_layer(self.database()?, id)? else {
             return Ok(None);
         };
+        self.note_layer_use(id, used);
         record.has_tree = self.tree(id)?.is_some();
         record.has_index = self.layout().index(id).exists();
         Ok(Some(record))
@@ -134,9 +142,11 @@ impl Store {
     /// Adds to what is known of a layer: what `record` leaves open stays as it was, blobs are added, and a layer
     /// that was remote stays so. A diff id in `record` replaces another one, and the blobs of that one with it.
     pub fn put_layer(&self, record: &LayerRecord) -> Result<(), StoreError> {
+        self.hold_layer(&record.id)?;
         let database = self.database()?;
         // Most builds meet layers that are known; reading is cheaper than writing, and never waits.
-        if let Some(known) = read_layer(database, &record.id)? {
+        if let Some(Known { record: known, used }) = read_layer(database, &record.id)? {
+            self.note_layer_use(&record.id, used);
             let same = (record.diff_id.is_none() || record.diff_id == known.diff_id)
                 && (record.unpacked_size == 0 || record.unpacked_size == known.unpacked_size)
                 && (!record.remote || known.remote)
@@ -154,7 +164,8 @@ impl Store {
         database.write("keep a layer", |connection| {
             connection
                 .prepare_cached(
-                    "INSERT INTO layers (id, diff_id, unpacked_size, remote, created_unix) VALUES (?1, ?2, ?3, ?4, ?5)
+                    "INSERT INTO layers (id, diff_id, unpacked_size, remote, created_unix, used_unix)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?5)
                      ON CONFLICT (id) DO UPDATE SET
                          diff_id = coalesce(excluded.diff_id, diff_id),
                          unpacked_size = CASE excluded.unpacked_size WHEN 0 THEN unpacked_size ELSE excluded.unpacked_size END,
@@ -248,6 +259,7 @@ impl Store {
 
     /// Keeps a layer's index.
     pub fn put_layer_index(&self, id: &LayerId, index: &LayerIndex) -> Result<(), StoreError> {
+        self.hold_layer(id)?;
         let bytes = index.encode().map_err(|source| StoreError::Index {
             layer: id.clone(),
             source,
@@ -263,6 +275,7 @@ impl Store {
         if let Some(index) = self.indexes().find(id) {
             return Ok(Some(index));
         }
+        self.hold_layer(id)?;
         let path = self.layout().index(id);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
@@ -283,7 +296,7 @@ impl Store {
         }
     }
 
-    fn remove_layer_index(&self, id: &LayerId) -> Result<(), StoreError> {
+    pub(crate) fn remove_layer_index(&self, id: &LayerId) -> Result<(), StoreError> {
         self.indexes().forget(id);
         let path = self.layout().index(id);
         match std::fs::remove_file(&path) {
@@ -294,7 +307,8 @@ impl Store {
 
     /// Whether a layer can still be used: it is known, and it has a tree or a blob here or can be fetched again.
     pub fn layer_is_usable(&self, id: &LayerId) -> Result<bool, StoreError> {
-        let Some(record) = read_layer(self.database()?, id)? else {
+        self.hold_layer(id)?;
+        let Some(Known { record, .. }) = read_layer(self.database()?, id)? else {
             return Ok(false);
         };
         if record.remote || self.tree(id)?.is_some() {
@@ -307,6 +321,20 @@ impl Store {
         }
         Ok(false)
     }
+
+    /// Layers that records use are as young as these; this is for those that are used without one.
+    fn note_layer_use(&self, id: &LayerId, used: i64) {
+        if unix_now().saturating_sub(used) > USE_GRANULARITY {
+            self.used().layers.insert(id.clone());
+        }
+    }
+}
+
+/// A row of the table of layers.
+struct Known {
+    record: LayerRecord,
+    /// Time of its last use.
+    used: i64,
 }
 
 fn put_blob_row(
@@ -336,12 +364,14 @@ fn descriptor_text(database: &Database, descriptor: &Descriptor) -> Result<Strin
 }
 
 /// What the database knows of a layer.
-fn read_layer(database: &Database, id: &LayerId) -> Result<Option<LayerRecord>, StoreError> {
-    type Row = (Option<String>, u64, bool);
+fn read_layer(database: &Database, id: &LayerId) -> Result<Option<Known>, StoreError> {
+    type Row = (Option<String>, u64, bool, i64);
     let read: Option<(Row, Vec<String>)> = database.read("look up a layer", |connection| {
         let row: Option<Row> = connection
-            .prepare_cached("SELECT diff_id, unpacked_size, remote FROM layers WHERE id = ?1")?
-            .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .prepare_cached("SELECT diff_id, unpacked_size, remote, used_unix FROM layers WHERE id = ?1")?
+            .query_row([id.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
             .optional()?;
         let Some(row) = row else { return Ok(None) };
         let sql =
@@ -352,7 +382,7 @@ fn read_layer(database: &Database, id: &LayerId) -> Result<Option<LayerRecord>, 
             .collect::<Result<_, _>>()?;
         Ok(Some((row, texts)))
     })?;
-    let Some(((diff_id, unpacked_size, remote), texts)) = read else {
+    let Some(((diff_id, unpacked_size, remote, used), texts)) = read else {
         return Ok(None);
     };
     let diff_id = diff_id
@@ -363,13 +393,14 @@ fn read_layer(database: &Database, id: &LayerId) -> Result<Option<LayerRecord>, 
         Ok(LayerBlob { descriptor })
     };
     let blobs = texts.iter().map(blob).collect::<Result<_, StoreError>>()?;
-    Ok(Some(LayerRecord {
+    let record = LayerRecord {
         diff_id,
         blobs,
         unpacked_size,
         remote,
         ..LayerRecord::new(id.clone())
-    }))
+    };
+    Ok(Some(Known { record, used }))
 }
 
 #[cfg(test)]

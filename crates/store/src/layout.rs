@@ -12,9 +12,12 @@ use crate::layer::LayerId;
 pub(crate) const FORMAT: u64 = 1;
 
 /// Names that may stand in the state directory.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 17] = [
     "version",
     "lock",
+    "gate",
+    "collected",
+    "aside",
     "store.db",
     "store.db-wal",
     "store.db-shm",
@@ -51,6 +54,33 @@ impl Layout {
         self.root.join("lock")
     }
 
+    /// Passed by whoever holds something, closed by collectors.
+    pub(crate) fn gate(&self) -> PathBuf {
+        self.root.join("gate")
+    }
+
+    /// What the last look at the store's size found.
+    pub(crate) fn collected(&self) -> PathBuf {
+        self.root.join("collected")
+    }
+
+    /// What a repair moved out of the way.
+    pub(crate) fn aside(&self) -> PathBuf {
+        self.root.join("aside")
+    }
+
+    pub(crate) fn contexts(&self) -> PathBuf {
+        self.root.join("contexts")
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    pub(crate) fn mounts(&self) -> PathBuf {
+        self.root.join("mounts")
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.root.join("store.db")
     }
@@ -85,26 +115,29 @@ impl Layout {
     }
 
     pub(crate) fn context(&self, path: &[u8]) -> PathBuf {
-        self.root.join("contexts").join(Digest::sha256(path).hex())
+        self.contexts().join(Digest::sha256(path).hex())
     }
 
     pub(crate) fn key(&self, key: &CacheKey) -> PathBuf {
-        self.root.join("keys").join(key.digest().hex())
+        self.keys().join(key.digest().hex())
     }
 
     /// The directory of a cache mount, with its lock. What is mounted is [`ROOT`] in it.
     pub(crate) fn mount(&self, id: &str, number: usize) -> PathBuf {
-        self.root
-            .join("mounts")
-            .join(format!("{}-{number}", Digest::sha256(id).hex()))
+        self.mounts().join(format!("{}-{number}", Digest::sha256(id).hex()))
     }
 
     pub(crate) fn empty(&self) -> PathBuf {
-        self.root.join("mounts").join("empty")
+        self.mounts().join("empty")
     }
 
+    pub(crate) fn repositories(&self) -> PathBuf {
+        self.root.join("git")
+    }
+
+    /// A git repository. The lock of the key with the same digest is its lock.
     pub(crate) fn repository(&self, name: &str) -> PathBuf {
-        self.root.join("git").join(Digest::sha256(name).hex())
+        self.repositories().join(Digest::sha256(name).hex())
     }
 
     pub(crate) fn histories(&self) -> PathBuf {

@@ -1,18 +1,25 @@
 //! Leases: what running processes use, so that garbage collection leaves it alone.
+//!
+//! Every handle of a store has a lease of its own, and whatever the handle was told is there is on it: a blob that was
+//! found, a layer that was asked for, a record with its layers. So nobody has to think of leases who works with one
+//! handle to the end of a build. A process that serves for long takes a handle for each task ([`Store::scoped`]), and
+//! one that only looks takes a handle that holds nothing ([`Store::unheld`]).
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use kiln_oci::Digest;
 use rustix::fs::{Mode, OFlags};
 
+use crate::StoreError;
 use crate::cache_record::CacheKey;
+use crate::gate::Gate;
 use crate::layer::LayerId;
+use crate::session::{self, Session};
 use crate::store::{Store, held};
-use crate::{StoreError, session};
 
 /// Begins the names of lease files in a session's directory.
 const PREFIX: &str = "lease";
@@ -24,7 +31,8 @@ const PREFIX: &str = "lease";
 #[derive(Debug)]
 pub struct Lease {
     /// Keeps the session, and with it the lease, alive.
-    _store: Store,
+    _session: Arc<Session>,
+    gate: Arc<Gate>,
     path: PathBuf,
     state: Mutex<State>,
 }
@@ -49,12 +57,14 @@ pub struct Held {
 impl Store {
     /// A lease that holds nothing yet.
     pub fn lease(&self) -> Result<Lease, StoreError> {
-        let path = self.session()?.fresh_path(PREFIX);
+        let session = self.session()?;
+        let path = session.fresh_path(PREFIX);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(file.map_err(|error| StoreError::io("create", &path, error))?);
         Ok(Lease {
-            _store: self.clone(),
+            _session: session,
+            gate: self.gate(),
             path,
             state: Mutex::new(State {
                 file,
@@ -89,32 +99,81 @@ impl Store {
 }
 
 impl Lease {
-    /// Holds a blob.
+    /// Holds a blob. A blob that is a manifest or an image index holds what it names too.
     pub fn hold_blob(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.hold(format!("blob {digest}\n"))
+        self.hold([blob_line(digest)])
     }
 
     /// Holds a layer in all its forms: its blobs, its index, its tree.
     pub fn hold_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
-        self.hold(format!("layer {layer}\n"))
+        self.hold([layer_line(layer)])
     }
 
     /// Holds a cache record.
     pub fn hold_record(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.hold(format!("record {key}\n"))
+        self.hold([record_line(key)])
     }
 
-    fn hold(&self, line: String) -> Result<(), StoreError> {
+    /// Writes down what is not held yet, in one piece, while no collector is at work.
+    fn hold(&self, lines: impl IntoIterator<Item = String>) -> Result<(), StoreError> {
         let mut state = held(&self.state);
-        if state.written.contains(&line) {
+        let new: Vec<String> = lines.into_iter().filter(|line| !state.written.contains(line)).collect();
+        if new.is_empty() {
             return Ok(());
         }
+        let _passage = self.gate.pass()?;
         state
             .file
-            .write_all(line.as_bytes())
+            .write_all(new.concat().as_bytes())
             .map_err(|error| StoreError::io("write", &self.path, error))?;
-        state.written.insert(line);
+        state.written.extend(new);
         Ok(())
+    }
+}
+
+fn blob_line(digest: &Digest) -> String {
+    format!("blob {digest}\n")
+}
+
+fn layer_line(layer: &LayerId) -> String {
+    format!("layer {layer}\n")
+}
+
+fn record_line(key: &CacheKey) -> String {
+    format!("record {key}\n")
+}
+
+/// The lease of a handle, made when the first thing is held.
+#[derive(Debug, Default)]
+pub(crate) struct Holds(Mutex<Option<Arc<Lease>>>);
+
+impl Store {
+    pub(crate) fn hold_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.hold_lines(|| vec![blob_line(digest)])
+    }
+
+    pub(crate) fn hold_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
+        self.hold_lines(|| vec![layer_line(layer)])
+    }
+
+    pub(crate) fn hold_record(&self, key: &CacheKey, layers: &[LayerId]) -> Result<(), StoreError> {
+        self.hold_lines(|| {
+            let mut lines = vec![record_line(key)];
+            lines.extend(layers.iter().map(layer_line));
+            lines
+        })
+    }
+
+    fn hold_lines(&self, lines: impl FnOnce() -> Vec<String>) -> Result<(), StoreError> {
+        let Some(holds) = self.holds() else { return Ok(()) };
+        let lease = {
+            let mut lease = held(&holds.0);
+            match &*lease {
+                Some(lease) => lease.clone(),
+                None => lease.insert(Arc::new(self.lease()?)).clone(),
+            }
+        };
+        lease.hold(lines())
     }
 }
 
@@ -163,6 +222,42 @@ mod tests {
         assert_eq!(other.held().expect("held"), expected);
         drop(lease);
         assert_eq!(other.held().expect("held"), Held::default());
+    }
+
+    #[test]
+    fn what_a_handle_was_told_is_there_is_held_until_it_closes() {
+        let (directory, store) = temporary_store();
+        let digest = store.put_blob(b"x").expect("put");
+        drop(store);
+        let watcher = Store::open(directory.path()).expect("open").unheld();
+        assert!(watcher.blob_exists(&digest).expect("look"));
+        assert_eq!(watcher.held().expect("held"), Held::default(), "a look alone");
+        let store = Store::open(directory.path()).expect("open");
+        let task = store.scoped();
+        assert!(task.blob_exists(&digest).expect("look"));
+        assert_eq!(watcher.held().expect("held").blobs, [digest].into());
+        drop(task);
+        assert_eq!(watcher.held().expect("held"), Held::default(), "the task is done");
+    }
+
+    #[test]
+    fn nothing_is_held_while_a_collector_decides() {
+        let (_directory, store) = temporary_store();
+        let gate = Gate::new(store.layout().gate());
+        let closed = gate.close().expect("close");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let other = store.clone();
+        let holder = std::thread::spawn(move || {
+            let held = other.hold_blob(&Digest::sha256("x")).is_ok();
+            sender.send(held).expect("the test waits for it");
+        });
+        let early = receiver.recv_timeout(std::time::Duration::from_millis(50));
+        assert!(early.is_err(), "the holder waits");
+        assert!(store.held().expect("held").blobs.is_empty());
+        drop(closed);
+        assert!(receiver.recv().expect("the holder answers"));
+        holder.join().expect("the holder ends");
+        assert!(!store.held().expect("held").blobs.is_empty());
     }
 
     #[test]

@@ -70,9 +70,9 @@ impl Store {
         }
     }
 
-    /// Takes the store for this handle alone, so that what nothing refers to may be deleted. None if others have it
-    /// open: then only what no lease holds ([`Store::held`]) and what is old enough may go. While the lock is
-    /// held, [`Store::open`] waits everywhere else. At most one collect lock may be taken from a store at a time.
+    /// Takes the store for this handle alone, to repair it. None if others have it open. Garbage collection does not
+    /// need it. While the lock is held, [`Store::open`] waits everywhere else. At most one such lock may be taken from
+    /// a store at a time.
     pub fn collect_lock(&self) -> Result<Option<CollectLock>, StoreError> {
         let path = self.layout().lock();
         match flock(self.lock_file(), FlockOperation::NonBlockingLockExclusive) {

@@ -15,6 +15,7 @@ use rustix::fs::Stat;
 use rustix::time::ClockId;
 
 use crate::StoreError;
+use crate::blob::note_use;
 use crate::store::Store;
 use crate::wire::{WireError, WireReader, WireWriter};
 
@@ -110,10 +111,15 @@ impl Store {
         let file = self.layout().context(&context);
         let loaded_ns = file_clock_now();
         let (generation, entries) = match std::fs::read(&file) {
-            Ok(bytes) => decode(&bytes, &context).unwrap_or_else(|error| {
-                tracing::warn!(path = %file.display(), ?error, "a stat cache is damaged and begins anew");
-                Default::default()
-            }),
+            Ok(bytes) => {
+                if let Ok(metadata) = std::fs::symlink_metadata(&file) {
+                    note_use(&file, &metadata);
+                }
+                decode(&bytes, &context).unwrap_or_else(|error| {
+                    tracing::warn!(path = %file.display(), ?error, "a stat cache is damaged and begins anew");
+                    Default::default()
+                })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Default::default(),
             Err(error) => return Err(StoreError::io("read", file, error)),
         };

@@ -12,15 +12,31 @@ use rustix::io::Errno;
 use crate::StoreError;
 use crate::cache_record::CacheKey;
 use crate::database::Database;
+use crate::gate::Gate;
 use crate::index_cache::IndexCache;
+use crate::layer::LayerId;
 use crate::layout::{FORMAT, Layout};
+use crate::lease::Holds;
 use crate::lock::{flock, open_lock_file};
 use crate::session::{self, Session, make_private_directory, random_token};
 
 /// An open store. Cheap to clone; all clones are one handle. All methods block, and all may be called from many
 /// threads and many processes at once.
+///
+/// What a handle was told is there stays there until its last clone is dropped, whatever is collected meanwhile.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Shared>);
+pub struct Store {
+    shared: Arc<Shared>,
+    /// None: this handle holds nothing.
+    holds: Option<Arc<Holds>>,
+}
+
+/// Things whose kept time of last use is too old.
+#[derive(Debug, Default)]
+pub(crate) struct Used {
+    pub(crate) records: HashSet<CacheKey>,
+    pub(crate) layers: HashSet<LayerId>,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -32,8 +48,11 @@ struct Shared {
     /// Keeps two threads from opening the database at once.
     opening: Mutex<()>,
     indexes: IndexCache,
-    /// Records whose time of last use is to be written when the store is closed.
-    used: Mutex<HashSet<CacheKey>>,
+    gate: Arc<Gate>,
+    /// What was used, to be written when the store is closed.
+    used: Mutex<Used>,
+    /// On a file system that cannot be written to: nothing is made, reaped or held.
+    read_only: bool,
     /// Locked shared for as long as the store is open. Fields are dropped in their order, so this goes last.
     lock: File,
 }
@@ -45,7 +64,8 @@ impl Store {
     /// another process has the exclusive lock ([`Store::collect_lock`]).
     pub fn open(root: &Path) -> Result<Store, StoreError> {
         let layout = Layout::new(root.to_owned());
-        let lock = match shared_lock(&layout)? {
+        let mut read_only = false;
+        let lock = match shared_lock(&layout, &mut read_only)? {
             Some(lock) => lock,
             None => {
                 create(&layout)?;
@@ -56,63 +76,106 @@ impl Store {
         if !has_format(&layout)? {
             create(&layout)?;
         }
-        session::reap(&layout.sessions())?;
-        Ok(Store(Arc::new(Shared {
+        if !read_only {
+            session::reap(&layout.sessions())?;
+        }
+        let gate = Arc::new(Gate::new(layout.gate()));
+        let shared = Arc::new(Shared {
+            gate,
+            read_only,
             layout,
             session: Mutex::new(None),
             database: OnceLock::new(),
             opening: Mutex::new(()),
             indexes: IndexCache::default(),
-            used: Mutex::new(HashSet::new()),
+            used: Mutex::default(),
             lock,
-        })))
+        });
+        Ok(Store {
+            shared,
+            holds: Some(Arc::default()),
+        })
+    }
+
+    /// A handle of its own on the same open store: what it was told is there is held until it is dropped, and no
+    /// longer. For tasks of a process that goes on.
+    pub fn scoped(&self) -> Store {
+        Store {
+            shared: self.shared.clone(),
+            holds: Some(Arc::default()),
+        }
+    }
+
+    /// A handle that holds nothing: what it was told is there may be gone the next moment.
+    pub fn unheld(&self) -> Store {
+        Store {
+            shared: self.shared.clone(),
+            holds: None,
+        }
+    }
+
+    /// Whether the file system refuses every write. Such a store can be looked at and no more.
+    pub fn is_read_only(&self) -> bool {
+        self.shared.read_only
     }
 
     /// The state directory.
     pub fn root(&self) -> &Path {
-        self.0.layout.root()
+        self.shared.layout.root()
     }
 
     pub(crate) fn layout(&self) -> &Layout {
-        &self.0.layout
+        &self.shared.layout
     }
 
     pub(crate) fn lock_file(&self) -> &File {
-        &self.0.lock
+        &self.shared.lock
     }
 
     pub(crate) fn indexes(&self) -> &IndexCache {
-        &self.0.indexes
+        &self.shared.indexes
     }
 
-    pub(crate) fn used(&self) -> MutexGuard<'_, HashSet<CacheKey>> {
-        held(&self.0.used)
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        self.shared.gate.clone()
+    }
+
+    pub(crate) fn holds(&self) -> Option<&Arc<Holds>> {
+        self.holds.as_ref()
+    }
+
+    pub(crate) fn used(&self) -> MutexGuard<'_, Used> {
+        held(&self.shared.used)
     }
 
     pub(crate) fn session(&self) -> Result<Arc<Session>, StoreError> {
-        let mut session = held(&self.0.session);
+        let mut session = held(&self.shared.session);
         if let Some(session) = &*session {
             return Ok(session.clone());
         }
-        let begun = Arc::new(Session::begin(&self.0.layout.sessions())?);
+        let begun = Arc::new(Session::begin(&self.shared.layout.sessions())?);
         *session = Some(begun.clone());
         Ok(begun)
     }
 
     pub(crate) fn database(&self) -> Result<&Database, StoreError> {
-        if let Some(database) = self.0.database.get() {
+        if let Some(database) = self.shared.database.get() {
             return Ok(database);
         }
-        let _opening = held(&self.0.opening);
-        if let Some(database) = self.0.database.get() {
+        let _opening = held(&self.shared.opening);
+        if let Some(database) = self.shared.database.get() {
             return Ok(database);
         }
-        let path = self.0.layout.database();
+        let path = self.shared.layout.database();
+        if self.shared.read_only {
+            let database = Database::open_read_only(&path)?;
+            return Ok(self.shared.database.get_or_init(|| database));
+        }
         if !path.exists() {
             Database::create(&path, &self.session()?.fresh_path("database"))?;
         }
         let database = Database::open(&path)?;
-        Ok(self.0.database.get_or_init(|| database))
+        Ok(self.shared.database.get_or_init(|| database))
     }
 
     /// Writes a small file under its final name at once: no reader ever sees half of it. `durable`: survives a
@@ -130,8 +193,8 @@ impl Drop for Shared {
         let used = std::mem::take(&mut *held(&self.used));
         if let Some(database) = self.database.get() {
             // Only what garbage collection knows of ages is lost if this fails.
-            if let Err(error) = database.touch_records(used.iter()) {
-                tracing::debug!(%error, "failed to note which cache records were used");
+            if let Err(error) = database.touch(&used) {
+                tracing::debug!(%error, "failed to note what was used");
             }
         }
     }
@@ -143,11 +206,17 @@ pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Opens the lock file of a store that exists.
-fn shared_lock(layout: &Layout) -> Result<Option<File>, StoreError> {
+fn shared_lock(layout: &Layout, read_only: &mut bool) -> Result<Option<File>, StoreError> {
     let path = layout.lock();
-    match rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
+    let open = |access| rustix::fs::open(&path, access | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty());
+    match open(OFlags::RDWR) {
         Ok(file) => Ok(Some(file.into())),
         Err(Errno::NOENT) => Ok(None),
+        Err(Errno::ROFS) => {
+            *read_only = true;
+            let file = open(OFlags::RDONLY).map_err(|error| StoreError::io("open", &path, error))?;
+            Ok(Some(file.into()))
+        }
         Err(error) => Err(StoreError::io("open", path, error)),
     }
 }

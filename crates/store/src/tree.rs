@@ -40,6 +40,7 @@ impl StagedTree {
     /// Makes this the tree of `layer`. If the layer has a tree already, that one stays and this one is removed.
     pub fn commit(self, layer: &LayerId) -> Result<(), StoreError> {
         remove_directory_tree(&self.work)?;
+        self.store.hold_layer(layer)?;
         let target = self.store.layout().tree(layer);
         let cwd = rustix::fs::CWD;
         match rustix::fs::renameat_with(cwd, &self.directory, cwd, &target, RenameFlags::NOREPLACE) {
@@ -100,8 +101,9 @@ impl Store {
         })
     }
 
-    /// The root directory of a layer's tree, if the layer has one. Not to be changed.
+    /// The root directory of a layer's tree, if the layer has one. Not to be changed. The layer is held from now on.
     pub fn tree(&self, layer: &LayerId) -> Result<Option<PathBuf>, StoreError> {
+        self.hold_layer(layer)?;
         let path = self.layout().tree(layer).join(ROOT);
         match rustix::fs::lstat(&path) {
             Ok(_) => Ok(Some(path)),
@@ -134,7 +136,7 @@ impl Store {
     }
 
     /// The directory in which what was fetched of the git repository `name` is kept between builds. It is made at
-    /// first use, empty; whoever works in it holds a lock of the same name.
+    /// first use, empty; whoever works in it holds the lock of the key that is the digest of its name.
     pub fn git_repository(&self, name: &str) -> Result<PathBuf, StoreError> {
         let path = self.layout().repository(name);
         // A store that an older program made has no directory for repositories.
@@ -143,6 +145,9 @@ impl Store {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(StoreError::io("create", directory, error)),
             }
+        }
+        if let Ok(metadata) = std::fs::symlink_metadata(&path) {
+            crate::blob::note_use(&path, &metadata);
         }
         Ok(path)
     }

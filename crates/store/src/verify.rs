@@ -10,6 +10,8 @@ use crate::blob::{blob_of_name, hash_file};
 use crate::index::{IndexError, LayerIndex};
 use crate::layer::LayerId;
 use crate::store::Store;
+pub use crate::tree_check::TreeFinding;
+use crate::tree_check::compare_tree;
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// How many layer indexes were read.
     pub indexes: u64,
+    /// How many trees were compared with their indexes.
+    pub trees: u64,
     /// How many layers are known.
     pub layers: u64,
     /// What is wrong.
@@ -69,6 +73,24 @@ pub enum Problem {
         /// What SQLite says.
         finding: String,
     },
+    /// A layer's tree is not what its index says.
+    #[error("the tree of layer `{layer}` is damaged at `{path}`: {finding}")]
+    Tree {
+        /// The layer.
+        layer: LayerId,
+        /// Where in the tree.
+        path: String,
+        /// What is wrong there.
+        finding: TreeFinding,
+    },
+    /// A name of an image names nothing that is here.
+    #[error("the image `{name}` is lost: its manifest `{digest}` is not here")]
+    NameLost {
+        /// The name.
+        name: String,
+        /// The manifest or image index.
+        digest: Digest,
+    },
     /// A known layer is neither here in any form nor in a registry.
     #[error("layer `{layer}` is lost: it has neither tree nor blob")]
     LayerLost {
@@ -116,12 +138,83 @@ impl Store {
             self.verify_blobs(algorithm, &mut report)?;
         }
         self.verify_indexes(&mut report)?;
-        let findings = self.database()?.integrity()?;
-        report
-            .problems
-            .extend(findings.into_iter().map(|finding| Problem::Database { finding }));
-        self.verify_layers(&mut report)?;
+        self.verify_trees(&mut report)?;
+        self.verify_names(&mut report)?;
+        match self.verify_database(&mut report) {
+            Err(StoreError::DatabaseDamaged { source, .. }) => {
+                let finding = source.to_string();
+                report.problems.push(Problem::Database { finding });
+            }
+            other => other?,
+        }
         Ok(report)
+    }
+
+    fn verify_database(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let findings = self.database()?.integrity()?;
+        if !findings.is_empty() {
+            let problems = findings.into_iter().map(|finding| Problem::Database { finding });
+            report.problems.extend(problems);
+            // What rows say is not worth much then.
+            return Ok(());
+        }
+        self.verify_images(report)?;
+        self.verify_layers(report)
+    }
+
+    /// What stands in the state directory and in the directory of trees.
+    fn verify_names(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        for name in sorted_names(self.root())? {
+            if !crate::layout::Layout::is_own_name(&name) {
+                let path = self.root().join(name);
+                report.problems.push(Problem::Stray { path });
+            }
+        }
+        for name in sorted_names(&self.layout().trees())? {
+            if name.to_str().is_none_or(|name| name.parse::<LayerId>().is_err()) {
+                let path = self.layout().trees().join(name);
+                report.problems.push(Problem::Stray { path });
+            }
+        }
+        Ok(())
+    }
+
+    /// Trees whose indexes are sound; the others are told of with their indexes.
+    fn verify_trees(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        for name in sorted_names(&self.layout().trees())? {
+            let Some(layer) = name.to_str().and_then(|name| name.parse::<LayerId>().ok()) else {
+                continue;
+            };
+            let Ok(bytes) = std::fs::read(self.layout().index(&layer)) else {
+                continue;
+            };
+            let Ok(index) = LayerIndex::decode(&bytes) else {
+                continue;
+            };
+            report.trees += 1;
+            let root = self.layout().tree(&layer).join(crate::layout::ROOT);
+            if let Some((path, finding)) = compare_tree(&root, &index) {
+                // Gone in between is no problem.
+                if root.exists() {
+                    report.problems.push(Problem::Tree { layer, path, finding });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_images(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        for name in self.list_documents("image", "")? {
+            let Some(body) = self.get_document("image", &name)? else {
+                continue;
+            };
+            if let Some(digest) = crate::document_kind::digests_in(&body).into_iter().next()
+                && !self.blob_exists(&digest)?
+            {
+                report.problems.push(Problem::NameLost { name, digest });
+            }
+        }
+        Ok(())
     }
 
     fn verify_blobs(&self, algorithm: Algorithm, report: &mut VerifyReport) -> Result<(), StoreError> {

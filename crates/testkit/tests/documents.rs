@@ -134,6 +134,9 @@ const TRIED: &[&str] = &[
     "plan.md",
     "history.md",
     "report.md",
+    "du.md",
+    "prune.md",
+    "fsck.md",
 ];
 
 #[test]
@@ -229,4 +232,19 @@ fn history() -> TestResult {
 #[test]
 fn report() -> TestResult {
     try_out("report.md")
+}
+
+#[test]
+fn du() -> TestResult {
+    try_out("du.md")
+}
+
+#[test]
+fn prune() -> TestResult {
+    try_out("prune.md")
+}
+
+#[test]
+fn fsck() -> TestResult {
+    try_out("fsck.md")
 }

@@ -236,7 +236,7 @@ impl Repository {
         let name = format!("{} {}", if sha256 { "sha256" } else { "sha1" }, source.remote);
         let store = store.clone();
         blocking(move || {
-            let lock = store.lock_key(&CacheKey(Digest::sha256(format!("git repository\n{name}"))))?;
+            let lock = store.lock_key(&CacheKey(Digest::sha256(&name)))?;
             let directory = store.git_repository(&name)?;
             Ok(Repository {
                 directory,

@@ -493,11 +493,18 @@ impl Layers {
         if let Some(index) = self.inner.store.layer_index(id)? {
             return Ok(index);
         }
-        self.tree(id).await?;
-        self.inner
-            .store
-            .layer_index(id)?
-            .ok_or_else(|| WorkerError::LayerGone(id.clone()))
+        let tree = self.tree(id).await?;
+        if let Some(index) = self.inner.store.layer_index(id)? {
+            return Ok(index);
+        }
+        // The index alone was lost, as after a power failure.
+        let (store, id) = (self.inner.store.clone(), id.clone());
+        blocking(move || {
+            let index = kiln_image::scan::scan_tree(&tree)?;
+            store.put_layer_index(&id, &index)?;
+            store.layer_index(&id)?.ok_or(WorkerError::LayerGone(id))
+        })
+        .await
     }
 
     /// The tree of a layer, opened to read files in it.

@@ -1,4 +1,4 @@
-//! The commands that a developer of Kiln needs: `cargo xtask demo`, `test`, `conformance`, `fuzz`.
+//! The commands that a developer of Kiln needs: `cargo xtask demo`, `test`, `conformance`, `fuzz`, `soak`.
 #![allow(
     clippy::disallowed_methods,
     reason = "a tool for developers reads its own environment"
@@ -11,6 +11,7 @@ mod demo;
 mod error;
 mod fuzz;
 mod fuzz_audit;
+mod soak;
 mod system;
 mod talk;
 mod test;
@@ -32,6 +33,10 @@ Usage: cargo xtask <COMMAND>
                              random definitions for the parsers of `kiln bake`
   fuzz audit-all|audit-elf|audit-jar|audit-layer… [--seconds N] [--seed N]
                              read files that are broken by chance, until the time is over or something is wrong
+  soak crash [--points N] [--seed S]
+                             kill kiln at random points; the store must be sound and the same build right after each
+  soak growth [--builds N] [--cap MEGABYTES]
+                             build changing revisions under a cap and show the size of the store over time
 ";
 
 fn main() -> ExitCode {
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "conformance" => conformance::run(rest),
         "fuzz" => fuzz(rest),
+        "soak" => soak::run(rest),
         "help" | "-h" | "--help" => {
             say(USAGE.trim_end());
             Ok(ExitCode::SUCCESS)

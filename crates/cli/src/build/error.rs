@@ -178,6 +178,20 @@ impl BuildError {
         }
     }
 
+    /// The failure of the store that is behind this, if one is.
+    pub fn store_error(&self) -> Option<&kiln_store::StoreError> {
+        match self {
+            BuildError::Store(error) => Some(error),
+            BuildError::Base { source, .. } | BuildError::Step { source, .. } | BuildError::Worker(source) => {
+                match &**source {
+                    WorkerError::Store(error) => Some(error),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {

@@ -101,6 +101,7 @@ async fn write(
                     push_image(machine, layers, name, images, index),
                 )
                 .await?;
+                remember_pushed(machine, name, images, index)?;
             }
             Ok(())
         }
@@ -263,6 +264,24 @@ fn keep(
             .put_document("image", &name.to_string(), &serde_json::to_vec(&top)?)?;
     }
     Ok(())
+}
+
+/// An image that a registry has too is no longer kept for its name's sake alone.
+fn remember_pushed(
+    machine: &Machine,
+    name: &Reference,
+    images: &[PlatformImage],
+    index: Option<&Document<ImageIndex>>,
+) -> Result<(), BuildError> {
+    let digest = match (index, images) {
+        (Some(index), _) => index.digest(),
+        (None, [image, ..]) => image.manifest.digest(),
+        (None, []) => return Ok(()),
+    };
+    let body = digest.to_string();
+    Ok(machine
+        .store
+        .put_document("pushed", &name.to_string(), body.as_bytes())?)
 }
 
 async fn push_image(

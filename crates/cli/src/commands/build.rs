@@ -18,6 +18,7 @@ use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 use crate::history::RequestSummary;
 use crate::settings::call::{Call, Method};
+use crate::settings::configuration::Configuration;
 use crate::{diagnostic, machine, output, render, settings};
 
 mod after_failure;
@@ -119,6 +120,7 @@ pub(super) fn on_this_machine<T, E>(
     };
     let remotes = machine::remotes(environment, &store, auth);
     let client = machine::client(environment)?;
+    let collection = store.collect_in_background(&Configuration::read(environment)?.collect_policy());
     let renderer = render::Renderer::start(render::mode(args, environment), environment);
     let recording = Recording::begin(recorded, &store, renderer.sink() as Arc<dyn EventSink>);
     let runtime = machine::runtime()?;
@@ -140,6 +142,10 @@ pub(super) fn on_this_machine<T, E>(
     // Work that was cancelled has ended by now; what idles need not be waited for.
     runtime.shutdown_background();
     renderer.finish(result.is_ok());
+    // Everything is published: what is still being removed may take a moment.
+    if let Some(collection) = collection {
+        collection.finish();
+    }
     Ok((result, identities, recording))
 }
 
@@ -222,7 +228,16 @@ pub(super) fn metadata(published: &Published) -> serde_json::Value {
 /// What a person can do about a failed build.
 pub(super) fn explain(error: BuildError, identities: IdentityMap) -> CommandError {
     let failed = matches!(&error, BuildError::Step { source, .. } if matches!(**source, WorkerError::Exit { .. }));
-    let command = explained(error);
+    let store = error
+        .store_error()
+        .map(|error| machine::store_hint(error).map(str::to_owned));
+    let mut command = explained(error);
+    if let Some(hint) = store {
+        // Whatever was being done, nothing that the user wrote is the cause.
+        command.kind = ErrorKind::Environment;
+        command.hints.extend(hint);
+        command.hints.dedup();
+    }
     if failed && identities == IdentityMap::Single {
         command.hint(SINGLE_ID)
     } else {
@@ -399,6 +414,7 @@ fn step_hints(command: &mut CommandError, error: &WorkerError) {
         }
         WorkerError::Http(_) => command.kind = ErrorKind::Environment,
         WorkerError::Image(_) | WorkerError::Registry(_) => base_hints(command, error, &Platform::default()),
+        WorkerError::WrongDiffId { .. } | WorkerError::Unpack(_) => command.hints.push(machine::FSCK.into()),
         WorkerError::Sandbox(_) => command
             .hints
             .push("`kiln doctor` shows what this machine allows".into()),

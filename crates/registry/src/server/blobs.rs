@@ -112,14 +112,17 @@ impl Registry {
             parameter(query.as_deref(), "from"),
         ) {
             let digest = parse_digest(&mount)?;
+            let task = self.store.scoped();
             if let Some(from) = from
+                && task.blob_exists(&digest)?
                 && self.has_blob(&from, &digest)?
             {
                 self.add_blob(name, &digest)?;
                 return Ok(created(name, &digest));
             }
         }
-        let mut writer = self.store.new_blob()?;
+        // Its own handle: the blob is held from the moment it is there until the repository's document names it.
+        let mut writer = self.store.scoped().new_blob()?;
         if let Some(text) = parameter(query.as_deref(), "digest") {
             let digest = parse_digest(&text)?;
             append(&mut writer, request.into_body()).await?;
@@ -170,6 +173,7 @@ impl Registry {
     }
 
     fn keep(&self, name: &str, writer: BlobWriter, digest: &Digest) -> Answer {
+        let task = writer.store().clone();
         writer.commit(Some(digest)).map_err(|error| {
             if error.is_disk_full() {
                 return ApiError::from(error);
@@ -181,6 +185,7 @@ impl Registry {
             )
         })?;
         self.add_blob(name, digest)?;
+        drop(task);
         Ok(created(name, digest))
     }
 }

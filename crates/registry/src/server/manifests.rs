@@ -103,12 +103,15 @@ impl Registry {
         }
         let media_type = declared.map(MediaType::new).unwrap_or(MediaType::OCI_MANIFEST);
         let (subject, artifact) = self.check(name, &media_type, &bytes)?;
-        self.store.put_blob(&bytes)?;
+        // Holds the manifest until a document names it.
+        let task = self.store.scoped();
+        task.put_blob(&bytes)?;
         let kept = serde_json::to_vec(&Kept {
             media_type: media_type.clone(),
         })
         .map_err(|error| invalid(error.to_string()))?;
         self.store.put_document(MANIFEST, &format!("{name}@{digest}"), &kept)?;
+        drop(task);
         let mut fields = vec![
             (header::LOCATION, format!("/v2/{name}/manifests/{digest}")),
             (
