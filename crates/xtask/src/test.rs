@@ -13,12 +13,11 @@ use crate::talk::{heading, say};
 
 /// Sets the machine up, runs the corpora, then every test of the workspace. `filters` choose tests by name.
 pub(crate) fn run(filters: &[String]) -> Result<ExitCode, XtaskError> {
-    system::ensure(&[system::EMULATORS, system::ROOTLESS, system::PEERS])?;
+    system::ensure(&[system::EMULATORS, system::ROOTLESS, system::PEERS, system::PARTS])?;
     // 124 MB to fetch and 414 MB on disk for the tests of one page: whoever filters for other tests is spared them.
     if filters.is_empty() || filters.iter().any(|filter| filter.contains("page")) {
         system::ensure(&[system::BROWSER])?;
     }
-    system::ensure(&[system::EMULATORS, system::ROOTLESS, system::PEERS, system::PARTS])?;
     heading("the binary under test");
     let kiln = cargo::build("kiln", &["--package", "kiln-cli"])?;
     say(&kiln.display().to_string());
