@@ -22,8 +22,21 @@ const PLATFORMS: &[(&str, &str)] = &[
     ("linux/386", "i386"),
 ];
 
-/// Changing what the images hold means changing this, so that images made earlier are not found.
+/// Every architecture that Debian's static busybox is built for.
+const ALL_PLATFORMS: &[(&str, &str)] = &[
+    ("linux/amd64", "amd64"),
+    ("linux/arm64", "arm64"),
+    ("linux/arm/v7", "armhf"),
+    ("linux/386", "i386"),
+    ("linux/ppc64le", "ppc64el"),
+    ("linux/s390x", "s390x"),
+    ("linux/arm/v5", "armel"),
+    ("linux/mips64le", "mips64el"),
+];
+
+/// Changing what the images hold means changing these, so that images made earlier are not found.
 const LAYOUT: &str = "base-images-4";
+const ALL_LAYOUT: &str = "base-images-all-4";
 
 /// Which distribution a root looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,19 +61,33 @@ impl BaseImages {
 
     /// As [`BaseImages::prepare`], kept in `cache`.
     pub fn prepare_in(cache: &Path) -> Result<Self, TestkitError> {
-        let finished = cache.join(LAYOUT);
+        Self::prepare_for(cache, LAYOUT, PLATFORMS)
+    }
+
+    /// As [`BaseImages::prepare`], for the eight architectures of [`BaseImages::all_platforms`].
+    pub fn prepare_all() -> Result<Self, TestkitError> {
+        Self::prepare_for(&cache_directory()?, ALL_LAYOUT, ALL_PLATFORMS)
+    }
+
+    /// The platforms of [`BaseImages::prepare_all`].
+    pub fn all_platforms() -> Vec<&'static str> {
+        ALL_PLATFORMS.iter().map(|(platform, _)| *platform).collect()
+    }
+
+    fn prepare_for(cache: &Path, name: &str, platforms: &[(&str, &str)]) -> Result<Self, TestkitError> {
+        let finished = cache.join(name);
         if finished.join("index.json").is_file() {
             return Ok(Self {
                 layout: ImageLayout::open(&finished),
             });
         }
-        let _lock = hold_lock(&cache.join(format!("{LAYOUT}.lock")))?;
+        let _lock = hold_lock(&cache.join(format!("{name}.lock")))?;
         if !finished.join("index.json").is_file() {
-            let half = cache.join(format!("{LAYOUT}.half"));
+            let half = cache.join(format!("{name}.half"));
             if half.exists() {
                 fs::remove_dir_all(&half).map_err(TestkitError::file("remove", &half))?;
             }
-            make(cache, &half)?;
+            make(cache, &half, platforms)?;
             fs::rename(&half, &finished).map_err(TestkitError::file("create", &finished))?;
         }
         Ok(Self {
@@ -86,8 +113,8 @@ pub(crate) fn hold_lock(path: &Path) -> Result<fs::File, TestkitError> {
     Ok(file)
 }
 
-fn make(cache: &Path, directory: &Path) -> Result<(), TestkitError> {
-    let architectures: Vec<&str> = PLATFORMS.iter().map(|(_, architecture)| *architecture).collect();
+fn make(cache: &Path, directory: &Path, platforms: &[(&str, &str)]) -> Result<(), TestkitError> {
+    let architectures: Vec<&str> = platforms.iter().map(|(_, architecture)| *architecture).collect();
     let debian = Debian::new(&cache.join("debian"), &architectures)?;
     // The list of applets is the same for every architecture, as they are built from one source.
     let host = debian.unpack("busybox-static", &Debian::host_architecture()?)?;
@@ -99,7 +126,7 @@ fn make(cache: &Path, directory: &Path) -> Result<(), TestkitError> {
 
     let layout = ImageLayout::create(directory)?;
     let mut manifests = [Vec::new(), Vec::new()];
-    for (platform, architecture) in PLATFORMS {
+    for (platform, architecture) in platforms {
         let path = busybox_in(&debian.unpack("busybox-static", architecture)?);
         let binary = fs::read(&path).map_err(TestkitError::file("read", &path))?;
         for (distribution, manifests) in [Distribution::Busybox, Distribution::Alpine]

@@ -170,16 +170,29 @@ impl ImageLayout {
     /// Adds one platform's image of a single layer and gives its descriptor. `platform` is `os/arch[/variant]`; `config`
     /// is the object that becomes the image configuration's `config` field.
     pub fn add_image(&self, platform: &str, tree: &Tree, config: Value) -> Result<Value, TestkitError> {
-        let tar = tree
-            .tar()
-            .map_err(TestkitError::file("archive a tree for", &self.directory))?;
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        let compressed = encoder
-            .write_all(&tar)
-            .and_then(|()| encoder.finish())
-            .map_err(TestkitError::file("compress a layer for", &self.directory))?;
-        let layer = self.add_blob(LAYER, &compressed)?;
-        self.add_manifest(platform, &[(layer, digest(&tar))], config)
+        self.add_layered_image(platform, std::iter::once(tree.clone()), config)
+    }
+
+    /// As [`ImageLayout::add_image`], of several layers, the lowest first. One layer is in memory at a time.
+    pub fn add_layered_image(
+        &self,
+        platform: &str,
+        trees: impl IntoIterator<Item = Tree>,
+        config: Value,
+    ) -> Result<Value, TestkitError> {
+        let pack = |tree: Tree| {
+            let tar = tree
+                .tar()
+                .map_err(TestkitError::file("archive a tree for", &self.directory))?;
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            let compressed = encoder
+                .write_all(&tar)
+                .and_then(|()| encoder.finish())
+                .map_err(TestkitError::file("compress a layer for", &self.directory))?;
+            Ok((self.add_blob(LAYER, &compressed)?, digest(&tar)))
+        };
+        let layers = trees.into_iter().map(pack).collect::<Result<Vec<_>, TestkitError>>()?;
+        self.add_manifest(platform, &layers, config)
     }
 
     /// As [`ImageLayout::add_image`], of layers that are made already. Their files are linked, not copied.

@@ -57,3 +57,17 @@ pub(crate) fn build(name: &str, arguments: &[&str]) -> Result<PathBuf, XtaskErro
             remedy: format!("look at what `{line}` builds"),
         })
 }
+
+/// `rustc 1.95.0 (…) for x86_64-unknown-linux-gnu`.
+pub(crate) fn rustc_version() -> Result<String, XtaskError> {
+    let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    command.arg("-vV").current_dir(workspace());
+    let program = line_of(&command);
+    let output = command
+        .output()
+        .map_err(|source| XtaskError::Start { program, source })?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    let version = text.lines().next().unwrap_or("unknown");
+    Ok(format!("{version} for {}", host.unwrap_or("an unknown host")))
+}

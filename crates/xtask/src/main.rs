@@ -1,10 +1,13 @@
 //! The commands that a developer of Kiln needs: `cargo xtask demo`, `test`, `conformance`, `fuzz`, `soak`.
+//! The commands that a developer of Kiln needs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask conformance`,
+//! `cargo xtask bench`.
 #![allow(
     clippy::disallowed_methods,
     reason = "a tool for developers reads its own environment"
 )]
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cargo;
 mod conformance;
 mod demo;
@@ -37,6 +40,13 @@ Usage: cargo xtask <COMMAND>
                              kill kiln at random points; the store must be sound and the same build right after each
   soak growth [--builds N] [--cap MEGABYTES]
                              build changing revisions under a cap and show the size of the store over time
+  bench [NAME…] [--runs N] [--json FILE] [--table FILE] [--no-peer]
+                             how long builds take, next to buildah; a letter names a group
+  bench --profile NAME…      where the time of one build goes
+  bench scale [SERIES…] [--page DIR]
+                             how time grows with platforms, steps, stages, files, layers
+  bench instructions [--record]
+                             whether the cached path executes as many instructions as recorded
 ";
 
 fn main() -> ExitCode {
@@ -51,6 +61,8 @@ fn main() -> ExitCode {
         "conformance" => conformance::run(rest),
         "fuzz" => fuzz(rest),
         "soak" => soak::run(rest),
+        "fuzz" => fuzz::run(rest),
+        "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             say(USAGE.trim_end());
             Ok(ExitCode::SUCCESS)

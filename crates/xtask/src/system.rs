@@ -45,6 +45,9 @@ pub(crate) const PARTS: &[Need] = &[
     ("dpkg-deb", "dpkg"),
 ];
 
+/// What benchmarks compare with and count with.
+pub(crate) const BENCH_PEERS: &[Need] = &[("buildah", "buildah"), ("valgrind", "valgrind")];
+
 /// Installs the packages of those programs that are not there.
 pub(crate) fn ensure(needs: &[&[Need]]) -> Result<(), XtaskError> {
     let mut packages: Vec<&str> = needs

@@ -1,0 +1,258 @@
+//! `cargo xtask bench scale`: how the time of a build grows with its size.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::bench::case::{platforms, steps};
+use crate::bench::inputs::{self, failed};
+use crate::bench::measure::{self, median};
+use crate::bench::report::{load, machine};
+use crate::bench::tools::{Stage, Tool};
+use crate::bench::{plot, settle, stage};
+use crate::error::XtaskError;
+use crate::talk::say;
+
+/// One way in which builds grow.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    what: &'static str,
+    sizes: &'static [usize],
+    made: Made,
+}
+
+/// What the builds of a series are made of.
+#[derive(Debug, Clone, Copy)]
+enum Made {
+    Platforms,
+    Steps,
+    Stages,
+    Files,
+    Layers,
+}
+
+const KINDS: &[Kind] = &[
+    kind(
+        "platforms",
+        "platforms, one RUN each",
+        &[1, 2, 3, 4, 5, 6, 7, 8],
+        Made::Platforms,
+    ),
+    kind("steps", "RUN steps in a row", &[10, 30, 100, 300, 1000], Made::Steps),
+    kind(
+        "stages",
+        "stages between one base and one end",
+        &[1, 5, 20, 60, 200],
+        Made::Stages,
+    ),
+    kind(
+        "files",
+        "files of one COPY, to an archive",
+        &[1000, 10_000, 100_000, 500_000],
+        Made::Files,
+    ),
+    kind(
+        "layers",
+        "layers of the base, one RUN",
+        &[1, 4, 16, 60, 120],
+        Made::Layers,
+    ),
+];
+
+const fn kind(name: &'static str, what: &'static str, sizes: &'static [usize], made: Made) -> Kind {
+    Kind {
+        name,
+        what,
+        sizes,
+        made,
+    }
+}
+
+/// The figures of one series.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    /// Size, and seconds from an empty state.
+    pub(super) points: Vec<(usize, f64)>,
+}
+
+impl Series {
+    /// How time grows between the two largest sizes: 1 is linear, 2 quadratic.
+    pub(super) fn exponent(&self) -> f64 {
+        match self.points.as_slice() {
+            [.., (n, a), (m, b)] => (b / a).ln() / (*m as f64 / *n as f64).ln(),
+            _ => 0.0,
+        }
+    }
+}
+
+/// Runs the series that were named, or all; `--page DIR` writes `scale.md` and `scale.svg` there.
+pub(super) fn run(arguments: &[String]) -> Result<ExitCode, XtaskError> {
+    let (names, page) = match arguments.iter().position(|word| word == "--page") {
+        Some(at) => {
+            let directory = arguments.get(at + 1).ok_or_else(|| XtaskError::Usage {
+                text: "`--page` needs a directory".to_owned(),
+            })?;
+            let names: Vec<&String> = arguments[..at].iter().chain(&arguments[at + 2..]).collect();
+            (names, Some(PathBuf::from(directory)))
+        }
+        None => (arguments.iter().collect(), None),
+    };
+    if let Some(unknown) = names.iter().find(|name| KINDS.iter().all(|kind| kind.name != **name)) {
+        let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        return Err(XtaskError::Usage {
+            text: format!("there is no series `{unknown}`; there are {}", known.join(", ")),
+        });
+    }
+    let stage = stage()?;
+    let before = load();
+    let mut all = Vec::new();
+    for kind in KINDS {
+        if !names.is_empty() && !names.iter().any(|name| *name == kind.name) {
+            continue;
+        }
+        let mut series = Series {
+            name: kind.name,
+            what: kind.what,
+            points: Vec::new(),
+        };
+        for &size in kind.sizes {
+            let seconds = point(&stage, kind, size)?;
+            say(&format!("{:>7} {:<10} {seconds:>8.3} s", size, kind.name));
+            series.points.push((size, seconds));
+        }
+        all.push(series);
+    }
+    if let Some(directory) = page {
+        let write = |name: &str, text: String| {
+            let path = directory.join(name);
+            fs::write(&path, text).map_err(failed("write", &path))
+        };
+        write("scale.svg", plot::svg(&all))?;
+        write("scale.md", text(&all, &before, &load()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Seconds of a build from an empty state: the median of three, or one that takes long.
+fn point(stage: &Stage, kind: &Kind, size: usize) -> Result<f64, XtaskError> {
+    let (context, arguments) = build(stage, kind, size)?;
+    let log = stage.scratch.path().join("log");
+    let mut walls = Vec::new();
+    for round in 0..3 {
+        let state = stage.state(Tool::Kiln, &format!("{}-{size}-{round}", kind.name));
+        let mut command = stage.kiln(&state, &["build".to_owned()]);
+        command.args(&arguments).arg(&context);
+        settle(&stage.home);
+        let run = measure::run(command, &log)?;
+        stage.forget(Tool::Kiln, &state)?;
+        walls.push(run.wall.as_secs_f64());
+        if run.wall.as_secs() > 5 {
+            break;
+        }
+    }
+    Ok(median(walls))
+}
+
+/// The context and the arguments of one build.
+fn build(stage: &Stage, kind: &Kind, size: usize) -> Result<(PathBuf, Vec<String>), XtaskError> {
+    let nothing = || vec!["--output".to_owned(), "type=cacheonly".to_owned()];
+    let name = format!("scale-{}-{size}", kind.name);
+    let dockerfile = |text: &str| inputs::only_dockerfile(&stage.home, &name, text);
+    Ok(match kind.made {
+        Made::Platforms => {
+            let context = dockerfile("FROM alpine:3.20\nRUN echo \"Building for $(uname -m)\" > /arch.txt\n")?;
+            let mut arguments = nothing();
+            arguments.extend(["--platform".to_owned(), platforms(size)]);
+            (context, arguments)
+        }
+        Made::Steps => (dockerfile(&steps(size))?, nothing()),
+        Made::Stages => (dockerfile(&diamond(size))?, nothing()),
+        Made::Files => {
+            let archive = stage.scratch.path().join("scale.tar");
+            let output = format!("type=oci,dest={}", archive.display());
+            let context = inputs::files(&stage.home, size, size as u64 * 1000)?;
+            (context, vec!["--output".to_owned(), output])
+        }
+        Made::Layers => {
+            let bytes = size as u64 * 200_000;
+            let layout = inputs::base(&stage.home, size, bytes)?;
+            stage.serve(&layout, &format!("library/base:{size}-{bytes}"))?;
+            (
+                dockerfile(&format!("FROM base:{size}-{bytes}\nRUN echo hello > /hello\n"))?,
+                nothing(),
+            )
+        }
+    })
+}
+
+/// So many stages that stand on one base, and one that takes a file of each.
+fn diamond(stages: usize) -> String {
+    let mut text = "FROM alpine:3.20 AS base\nRUN echo base > /base\n".to_owned();
+    let mut end = "FROM base\n".to_owned();
+    for stage in 0..stages {
+        text.push_str(&format!(
+            "FROM base AS stage{stage}\nRUN echo {stage} > /file-{stage}\n"
+        ));
+        end.push_str(&format!("COPY --from=stage{stage} /file-{stage} /\n"));
+    }
+    text + &end
+}
+
+fn text(all: &[Series], before: &str, after: &str) -> String {
+    let mut text = format!(
+        "# Scale\n\nHow the time of a build from an empty store grows with its size. Made by `cargo xtask bench scale --page \
+         docs`.\n\nMachine: {}. Load averages before: {before}; after: {after}.\n\n![time against size](scale.svg)\n\nThe \
+         exponent is that of the last two sizes: 1 is linear growth, less is better.\n\n| series | what grows | seconds at each \
+         size | exponent |\n|---|---|---|---|\n",
+        machine()
+    );
+    for series in all {
+        let points: Vec<String> = series
+            .points
+            .iter()
+            .map(|(size, seconds)| format!("{size}: {seconds:.3}"))
+            .collect();
+        text.push_str(&format!(
+            "| {} | {} | {} | {:.2} |\n",
+            series.name,
+            series.what,
+            points.join(", "),
+            series.exponent()
+        ));
+    }
+    text.push_str(
+        "\nA step on very many layers does not stack them all: full groups of the lowest are merged to one tree first, of \
+         hard links where owners, modes and times allow it, so that the kernel's limit on an overlay's layers is never met \
+         and each mount takes the same time.\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(points: Vec<(usize, f64)>) -> Series {
+        Series {
+            name: "steps",
+            what: "RUN steps",
+            points,
+        }
+    }
+
+    #[test]
+    fn linear_growth_has_the_exponent_one() {
+        assert!((series(vec![(1, 9.0), (10, 1.0), (100, 10.0)]).exponent() - 1.0).abs() < 1e-9);
+        assert!((series(vec![(10, 1.0), (100, 100.0)]).exponent() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_diamond_uses_every_stage() {
+        let text = diamond(3);
+        assert_eq!(text.matches("COPY --from=stage").count(), 3);
+        assert_eq!(text.lines().filter(|line| line.starts_with("FROM")).count(), 5);
+    }
+}
