@@ -136,17 +136,13 @@ impl PatternMatcher {
         deciding
     }
 
-    /// Whether something below an ignored directory may be taken back, so that it must be looked through.
+    /// Whether something below an ignored directory may be taken back, so that it must be looked through. Exact as far
+    /// as the directory's own components go: `!src/*.rs` opens `src` and no other directory.
     pub fn may_have_exceptions_below(&self, directory: &str) -> bool {
-        let inside = format!("{directory}/");
-        self.patterns.iter().filter(|pattern| pattern.exception).any(|pattern| {
-            let text = pattern.text.as_str();
-            let plain = text.trim_end_matches("**").trim_end_matches('*').trim_end_matches('/');
-            plain.contains(['*', '?', '[', '\\'])
-                || plain.is_empty()
-                || format!("{plain}/").starts_with(&inside)
-                || inside.starts_with(&format!("{plain}/"))
-        })
+        self.patterns
+            .iter()
+            .filter(|pattern| pattern.exception)
+            .any(|pattern| pattern.may_match_below(directory))
     }
 }
 
@@ -158,6 +154,30 @@ fn parents(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Pattern {
+    /// Whether the pattern can match something below a directory, or the directory or one above it.
+    fn may_match_below(&self, directory: &str) -> bool {
+        let mut wanted = self.text.split('/');
+        for component in directory.split('/') {
+            let Some(pattern) = wanted.next() else {
+                // The pattern ended: it matched a directory above, and so everything in that one.
+                return true;
+            };
+            // These may stand for slashes too, so nothing can be said from here on.
+            if pattern.contains("**") || pattern.contains(['[', ']', '\\']) {
+                return true;
+            }
+            let same = if pattern.contains(['*', '?']) {
+                path_pattern::matches(pattern, component).unwrap_or(true)
+            } else {
+                pattern == component
+            };
+            if !same {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Whether the pattern matches the path itself.
     pub fn matches(&self, path: &str) -> bool {
         match &self.matching {
@@ -278,6 +298,38 @@ mod tests {
                 .expect("well-formed")
                 .may_have_exceptions_below("any")
         );
+    }
+
+    #[test]
+    fn a_wildcard_opens_only_the_directories_that_it_can_match_in() {
+        let below = |pattern: &str, directory: &str| {
+            PatternMatcher::new(&["*", pattern])
+                .expect("well-formed")
+                .may_have_exceptions_below(directory)
+        };
+        assert!(below("!src/*.rs", "src"));
+        assert!(!below("!src/*.rs", "node_modules"));
+        assert!(!below("!src/*.rs", "src/x.py"));
+        assert!(below("!src/*.rs", "src/x.rs"), "what is in a directory that is taken back is taken back");
+        assert!(below("!s?c/*/keep", "sec/any"));
+        assert!(!below("!s?c/*/keep", "sec/any/drop"));
+        assert!(below("!a/**/keep", "a/b/c"));
+        assert!(below("![^x]y", "any"), "a class may stand for a slash");
+    }
+
+    proptest::proptest! {
+        /// A directory that is pruned holds nothing that the patterns take back.
+        #[test]
+        fn pruning_never_loses_a_file(
+            patterns in proptest::collection::vec("!?[ab*?]{1,3}(/[ab*?]{1,3}){0,2}", 1..5),
+            directory in "[ab]{1,2}(/[ab]{1,2}){0,1}",
+            rest in "[ab]{1,2}(/[ab]{1,2}){0,1}",
+        ) {
+            let Ok(matcher) = PatternMatcher::new(&patterns) else { return Ok(()) };
+            let path = format!("{directory}/{rest}");
+            let pruned = matcher.matches_or_parent_matches(&directory) && !matcher.may_have_exceptions_below(&directory);
+            proptest::prop_assert!(!pruned || matcher.matches_or_parent_matches(&path), "{patterns:?} {path}");
+        }
     }
 
     #[test]

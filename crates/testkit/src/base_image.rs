@@ -115,7 +115,13 @@ pub(crate) fn hold_lock(path: &Path) -> Result<fs::File, TestkitError> {
 
 fn make(cache: &Path, directory: &Path, platforms: &[(&str, &str)]) -> Result<(), TestkitError> {
     let architectures: Vec<&str> = platforms.iter().map(|(_, architecture)| *architecture).collect();
-    let debian = Debian::new(&cache.join("debian"), &architectures)?;
+    // apt's lists are fetched once for a directory, and only for the architectures that it was made for.
+    let state = if platforms.len() == PLATFORMS.len() {
+        "debian"
+    } else {
+        "debian-all"
+    };
+    let debian = Debian::new(&cache.join(state), &architectures)?;
     // The list of applets is the same for every architecture, as they are built from one source.
     let host = debian.unpack("busybox-static", &Debian::host_architecture()?)?;
     let listing = Program::new(busybox_in(&host))

@@ -79,7 +79,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, XtaskError> {
 /// Installs what is compared with, builds, and sets the registry up.
 fn stage() -> Result<Stage, XtaskError> {
     system::ensure(&[system::EMULATORS, system::PEERS, system::BENCH_PEERS])?;
-    let kiln = cargo::build("kiln", &["--release", "--package", "kiln-cli"])?;
+    // Another build of the binary can be measured in its place, to compare two.
+    let kiln = match std::env::var_os("KILN_BIN") {
+        Some(kiln) => PathBuf::from(kiln),
+        None => cargo::build("kiln", &["--release", "--package", "kiln-cli"])?,
+    };
     let home = kiln_testkit::cache_directory()
         .map_err(|source| XtaskError::Fixture {
             what: "a directory for the benchmarks",

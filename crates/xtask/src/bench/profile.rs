@@ -55,7 +55,8 @@ pub(super) fn show(stage: &Stage, case: &Case) -> Result<(), XtaskError> {
         match event["event"].as_str() {
             Some("task-started") => drop(names.insert(id("id"), text(&event["name"]))),
             Some("step-planned") => {
-                if names.insert(id("vertex"), text(&event["meta"]["name"])).is_none() && moments.len() == 1 {
+                names.insert(id("vertex"), text(&event["meta"]["name"]));
+                if moments.len() == 1 {
                     moments.push((now, "graph made: Dockerfile read, base images resolved"));
                 }
             }
