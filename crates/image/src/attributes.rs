@@ -33,6 +33,17 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(found)
 }
 
+/// Whether a file has no attributes and none are expected. `path` is followed if it is a link, so that it can name a descriptor.
+pub(crate) fn both_none(path: &Path, expected: &[(Vec<u8>, Vec<u8>)]) -> io::Result<bool> {
+    let mut buffer = [0; 4096];
+    match rustix::fs::listxattr(path, &mut buffer) {
+        Ok(0) | Err(rustix::io::Errno::NOTSUP) => Ok(expected.is_empty()),
+        // Files with attributes are rare: they are not worth a comparison.
+        Ok(_) | Err(rustix::io::Errno::RANGE) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn list(path: &Path) -> rustix::io::Result<Vec<u8>> {
     let mut buffer = [0; 1024];
     match rustix::fs::llistxattr(path, &mut buffer) {

@@ -3,6 +3,7 @@
 //!
 //! * [`unpack`] — blob → tree and index; hostile archives stay inside the tree.
 //! * [`scan`] — tree → index; [`plan`] — tree or copied files → plan, and plan → tree.
+//! * [`merge`] — many trees → one tree that shows the same.
 //! * [`pack`] — plan → blob: one pass of tar, SHA-256, compression, SHA-256.
 //! * [`view`] — a stack of indexes as one root: links resolved, whiteouts honoured, nothing unpacked.
 //! * [`assemble`] — configuration and layers → manifest → image index.
@@ -14,6 +15,7 @@
 pub mod assemble;
 mod attributes;
 pub mod export;
+pub mod merge;
 pub mod pack;
 pub mod plan;
 pub mod scan;

@@ -1,17 +1,19 @@
 //! The plan of a layer: its entries and where the contents are. A plan becomes a blob ([`crate::pack`]) or a
 //! tree ([`write_tree`]).
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_store::index::{Entry, EntryKind, LayerIndex};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use crate::attributes;
 use crate::scan::{ScanError, scan_tree};
@@ -123,6 +125,19 @@ pub fn open_below(dir: &OwnedFd, path: &[u8]) -> io::Result<File> {
 
 /// Carries a plan out in an empty directory and gives the index of what is there then.
 pub fn write_tree(plan: &LayerPlan, tree: &Path, ownership: Ownership) -> Result<LayerIndex, PlanError> {
+    write_tree_sharing(plan, tree, ownership, &|_| false)
+}
+
+/// As [`write_tree`]. Files below directories that `is_stable` says never change, such as the trees of other layers, are
+/// shared by a hard link where owner, mode and time are the same already and there are no attributes. No file is shared twice in one tree,
+/// where two names of one file would be a hard link of the layer.
+pub fn write_tree_sharing(
+    plan: &LayerPlan,
+    tree: &Path,
+    ownership: Ownership,
+    is_stable: &dyn Fn(&Arc<OwnedFd>) -> bool,
+) -> Result<LayerIndex, PlanError> {
+    let mut shared = HashSet::new();
     let mut directories = Vec::new();
     for planned in &plan.entries {
         let entry = &planned.entry;
@@ -138,6 +153,12 @@ pub fn write_tree(plan: &LayerPlan, tree: &Path, ownership: Ownership) -> Result
                 source,
             }
         };
+        if let Content::In { dir, path: from } = &planned.content
+            && is_stable(dir)
+            && share(entry, dir, from, &path, ownership, &mut shared).map_err(failed("link"))?
+        {
+            continue;
+        }
         make(planned, tree, &path).map_err(failed("write"))?;
         if matches!(entry.kind, EntryKind::Whiteout | EntryKind::Hardlink { .. }) {
             continue;
@@ -203,9 +224,44 @@ fn make(planned: &PlannedEntry, tree: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a file another name of one that is the same in everything. False: it is not, or cannot have more names.
+fn share(
+    entry: &Entry,
+    dir: &OwnedFd,
+    from: &[u8],
+    target: &Path,
+    ownership: Ownership,
+    shared: &mut HashSet<(u64, u64)>,
+) -> io::Result<bool> {
+    if !matches!(entry.kind, EntryKind::File { .. }) {
+        return Ok(false);
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let source = rustix::fs::openat2(dir, OsStr::from_bytes(from), flags, Mode::empty(), resolve)?;
+    let metadata = File::from(source.try_clone()?).metadata()?;
+    let same = metadata.is_file()
+        && metadata.mode() & 0o7777 == entry.mode
+        && (metadata.mtime(), metadata.mtime_nsec()) == (entry.mtime.seconds, entry.mtime.nanos.into())
+        && (ownership == Ownership::SingleId || (metadata.uid(), metadata.gid()) == (entry.uid, entry.gid));
+    let through = format!("/proc/self/fd/{}", source.as_raw_fd());
+    if !same || !attributes::both_none(Path::new(&through), &entry.xattrs)? {
+        return Ok(false);
+    }
+    if !shared.insert((metadata.dev(), metadata.ino())) {
+        return Ok(false);
+    }
+    match rustix::fs::linkat(CWD, through.as_str(), CWD, target, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(true),
+        // Too many names, another file system, or a kernel that asks for more rights than there are: a copy does it.
+        Err(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::NOENT | Errno::NOTSUP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn ignore_refusal(result: rustix::io::Result<()>) -> io::Result<()> {
     match result {
-        Ok(()) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -241,4 +297,60 @@ pub fn set_time(path: &Path, entry: &Entry) -> io::Result<()> {
         last_modification: time,
     };
     Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_store::index::Mtime;
+
+    #[test]
+    fn files_that_are_the_same_in_everything_are_shared_once() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let (source, target) = (scratch.path().join("source"), scratch.path().join("target"));
+        std::fs::create_dir_all(&source).expect("mkdir");
+        std::fs::create_dir_all(&target).expect("mkdir");
+        std::fs::write(source.join("file"), "content").expect("write");
+        let own = source.join("file").metadata().expect("stat");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = Arc::new(rustix::fs::open(&source, flags, Mode::empty()).expect("open"));
+        let planned = |path: &str, seconds: i64| PlannedEntry {
+            entry: Entry {
+                path: path.into(),
+                kind: EntryKind::File { size: 7, digest: None },
+                mode: own.mode() & 0o7777,
+                uid: own.uid(),
+                gid: own.gid(),
+                mtime: Mtime {
+                    seconds,
+                    nanos: u32::try_from(own.mtime_nsec()).expect("below a second"),
+                },
+                xattrs: Vec::new(),
+            },
+            content: Content::In {
+                dir: dir.clone(),
+                path: b"file".to_vec(),
+            },
+        };
+        let plan = LayerPlan {
+            entries: vec![planned("a", own.mtime()), planned("b", own.mtime()), planned("c", 5)],
+        };
+        write_tree_sharing(&plan, &target, Ownership::Keep, &|_| true).expect("writable");
+        let inode = |name: &str| target.join(name).metadata().expect("stat").ino();
+        assert_eq!(inode("a"), own.ino(), "shared");
+        assert_ne!(
+            inode("b"),
+            own.ino(),
+            "two names in one layer would be a hard link of it"
+        );
+        assert_ne!(inode("c"), own.ino(), "another time is another file");
+        assert_eq!(std::fs::read(target.join("b")).expect("read"), b"content");
+        let scanned = scan_tree(&target).expect("readable");
+        assert!(
+            scanned
+                .entries
+                .iter()
+                .all(|entry| matches!(entry.kind, EntryKind::File { .. }))
+        );
+    }
 }

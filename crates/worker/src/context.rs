@@ -1,18 +1,22 @@
 //! Named contexts: directories of the user's, read through their ignore patterns.
 
-use std::collections::HashMap;
+use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kiln_dockerfile::ignore::{PatternError, PatternMatcher};
 use kiln_oci::{Algorithm, Digest, Hasher};
-use kiln_store::index::{Entry, EntryKind, LayerIndex, Mtime};
+use kiln_store::index::{LayerIndex, Mtime};
 use kiln_store::{FileStamp, StatCache, Store};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
-use crate::destination::push_component;
+mod walk;
+
+/// Files that are to be read before a further thread is worth its start.
+const FILES_WORTH_A_THREAD: usize = 8;
 
 /// Why a context cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +51,8 @@ pub struct Context {
     pub index: Arc<LayerIndex>,
     /// What decides which files are hidden, to explain what is missing.
     matcher: PatternMatcher,
-    stamps: HashMap<Vec<u8>, FileStamp>,
+    /// Of each entry of the index that is a regular file: what tells whether it was touched since.
+    stamps: Vec<Option<FileStamp>>,
     cache: Mutex<StatCache>,
 }
 
@@ -57,24 +62,14 @@ impl Context {
         let matcher = PatternMatcher::new(ignore).map_err(ContextError::Ignore)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io("open", path, error))?;
-        let mut scan = Scan {
-            root: path,
-            matcher,
-            entries: Vec::new(),
-            stamps: HashMap::new(),
-        };
-        scan.directory(&directory, &mut Vec::new())?;
-        let Scan {
-            mut entries,
-            matcher,
-            stamps,
-            ..
-        } = scan;
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let directory = Arc::new(directory);
+        // Before the first file is looked at: what is written from now on has later times than this cache trusts.
         let cache = store.stat_cache(path).map_err(ContextError::Store)?;
+        let walked = walk::walk(path, &directory, &matcher, threads())?;
+        let (entries, stamps) = walked.into_iter().map(|walked| (walked.entry, walked.stamp)).unzip();
         Ok(Context {
             path: path.to_owned(),
-            directory: Arc::new(directory),
+            directory,
             index: Arc::new(LayerIndex { entries }),
             matcher,
             stamps,
@@ -82,9 +77,71 @@ impl Context {
         })
     }
 
+    fn stamp(&self, path: &[u8]) -> Option<&FileStamp> {
+        let entries = &self.index.entries;
+        let found = entries.binary_search_by(|entry| entry.path.as_slice().cmp(path));
+        self.stamps.get(found.ok()?)?.as_ref()
+    }
+
+    /// Reads those of some files whose digests are not known, several at once, so that [`Context::digest`] finds them.
+    pub fn learn_digests(&self, paths: &[&[u8]]) -> Result<(), ContextError> {
+        let unknown: Vec<(&[u8], &FileStamp)> = {
+            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let stamped = paths.iter().filter_map(|path| Some((*path, self.stamp(path)?)));
+            stamped
+                .filter(|(path, stamp)| cache.lookup(path, stamp).is_none())
+                .collect()
+        };
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Vec<(usize, Digest)>, ContextError> {
+            let mut read = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some((path, _)) = unknown.get(at) else {
+                    return Ok(read);
+                };
+                match self.read_digest(path) {
+                    Ok(digest) => read.push((at, digest)),
+                    Err(error) => {
+                        // The others need not go on.
+                        next.store(unknown.len(), Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let threads = threads().min(unknown.len() / FILES_WORTH_A_THREAD + 1);
+        let all = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut all = vec![work()];
+            all.extend(
+                others
+                    .into_iter()
+                    .map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+            );
+            all
+        });
+        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for part in all {
+            for (at, digest) in part? {
+                let (path, stamp) = unknown[at];
+                cache.insert(path, stamp.clone(), digest);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_digest(&self, path: &[u8]) -> Result<Digest, ContextError> {
+        hash_file(&self.directory, path).map_err(|source| ContextError::Io {
+            operation: "read",
+            path: self.path.join(std::ffi::OsStr::from_bytes(path)),
+            source,
+        })
+    }
+
     /// The digest of a file: remembered if the file was not touched since, else read.
     pub fn digest(&self, path: &[u8]) -> Result<Digest, ContextError> {
-        let stamp = self.stamps.get(path);
+        let stamp = self.stamp(path);
         if let Some(stamp) = stamp
             && let Some(digest) = self
                 .cache
@@ -94,14 +151,7 @@ impl Context {
         {
             return Ok(digest);
         }
-        let digest = hash_file(&self.directory, path).map_err(|source| {
-            let path = self.path.join(std::ffi::OsStr::from_bytes(path));
-            ContextError::Io {
-                operation: "read",
-                path,
-                source,
-            }
-        })?;
+        let digest = self.read_digest(path)?;
         if let Some(stamp) = stamp {
             let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             cache.insert(path, stamp.clone(), digest.clone());
@@ -112,7 +162,7 @@ impl Context {
     /// When a file was last changed, as its file system has it.
     pub fn modified(&self, path: &[u8]) -> Option<Mtime> {
         const NANOSECONDS: i64 = 1_000_000_000;
-        let nanos = self.stamps.get(path)?.mtime_ns;
+        let nanos = self.stamp(path)?.mtime_ns;
         Some(Mtime {
             seconds: nanos.div_euclid(NANOSECONDS),
             nanos: u32::try_from(nanos.rem_euclid(NANOSECONDS)).unwrap_or(0),
@@ -148,102 +198,9 @@ pub fn open_below(directory: &OwnedFd, path: &[u8]) -> std::io::Result<std::fs::
     Ok(rustix::fs::openat2(directory.as_fd(), path, flags, Mode::empty(), resolve)?.into())
 }
 
-struct Scan<'a> {
-    root: &'a Path,
-    matcher: PatternMatcher,
-    entries: Vec<Entry>,
-    stamps: HashMap<Vec<u8>, FileStamp>,
-}
-
-impl Scan<'_> {
-    /// Reads one directory.
-    fn directory(&mut self, directory: &OwnedFd, relative: &mut Vec<u8>) -> Result<(), ContextError> {
-        let entries = Dir::read_from(directory).map_err(|error| self.error("list", relative, error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| self.error("list", relative, error))?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            let length = relative.len();
-            push_component(relative, name);
-            self.entry(directory, entry.file_name(), relative)?;
-            relative.truncate(length);
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, parent: &OwnedFd, name: &std::ffi::CStr, relative: &mut Vec<u8>) -> Result<(), ContextError> {
-        let text = String::from_utf8_lossy(relative).into_owned();
-        let ignored = self.matcher.matches_or_parent_matches(&text);
-        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            // A file that went away between the listing and now was never part of the context.
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(self.error("read the attributes of", relative, error)),
-        };
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        let descend = kind == FileType::Directory && (!ignored || self.matcher.may_have_exceptions_below(&text));
-        if ignored && !descend {
-            return Ok(());
-        }
-        let before = self.entries.len();
-        self.keep(parent, name, relative, &stat, kind)?;
-        if descend {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let child = rustix::fs::openat(parent, name, flags, Mode::empty());
-            let child = child.map_err(|error| self.error("open", relative, error))?;
-            self.directory(&child, relative)?;
-            // An ignored directory is part of the context only if something below it is.
-            if ignored && self.entries.len() == before + 1 {
-                self.entries.pop();
-            }
-        }
-        Ok(())
-    }
-
-    fn keep(
-        &mut self,
-        parent: &OwnedFd,
-        name: &std::ffi::CStr,
-        relative: &[u8],
-        stat: &rustix::fs::Stat,
-        kind: FileType,
-    ) -> Result<(), ContextError> {
-        let kind = match kind {
-            FileType::Directory => EntryKind::Directory { opaque: false },
-            FileType::RegularFile => {
-                self.stamps.insert(relative.to_vec(), FileStamp::from_stat(stat));
-                EntryKind::File {
-                    size: u64::try_from(stat.st_size).unwrap_or(0),
-                    digest: None,
-                }
-            }
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(parent, name, Vec::new());
-                let target = target.map_err(|error| self.error("read the link", relative, error))?;
-                EntryKind::Symlink {
-                    target: target.into_bytes(),
-                }
-            }
-            // Sockets, pipes and devices of the user's machine are no part of an image.
-            _ => return Ok(()),
-        };
-        self.entries.push(Entry {
-            path: relative.to_vec(),
-            kind,
-            mode: stat.st_mode & 0o7777,
-            uid: 0,
-            gid: 0,
-            mtime: Mtime::default(),
-            xattrs: Vec::new(),
-        });
-        Ok(())
-    }
-
-    fn error(&self, operation: &'static str, relative: &[u8], error: rustix::io::Errno) -> ContextError {
-        io(operation, &self.root.join(std::ffi::OsStr::from_bytes(relative)), error)
-    }
+/// Threads that read at once. More than the cores, as a thread that waits for a disk leaves its core to another.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZero::get).min(8) * 2
 }
 
 fn io(operation: &'static str, path: &Path, error: rustix::io::Errno) -> ContextError {

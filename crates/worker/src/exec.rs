@@ -153,7 +153,7 @@ async fn prepare(
     emulator: Option<Emulator>,
 ) -> Result<Prepared, WorkerError> {
     let view = layers.view(base).await?;
-    let mut lowers = layers.trees(base).await?;
+    let mut lowers = layers.stack(base).await?;
     lowers.reverse();
     let staged = layers.store().stage_tree()?;
     let passwd = read_file(layers, base, &view, b"etc/passwd").await?;

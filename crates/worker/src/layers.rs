@@ -21,6 +21,12 @@ use crate::implied::{corrections, implied_directories};
 use crate::remote_cache::ObjectCache;
 use crate::source_tree::open_directory;
 
+/// Roots of so many layers are stacked as they are: no usual image has more.
+const STACKED_AT_MOST: usize = 128;
+
+/// Layers that are merged to one tree in deeper roots.
+const GROUP: usize = 100;
+
 /// Where the blob of an image's layer can be fetched.
 #[derive(Debug, Clone)]
 struct Remote {
@@ -413,6 +419,53 @@ impl Layers {
         let found = Arc::new(implied_directories(&*self.index(id).await?));
         lock(&self.inner.implied).insert(id.clone(), found.clone());
         Ok(found)
+    }
+
+    /// The directories to stack so that they show a root, lowest first. Of a deep root full groups of layers are merged
+    /// to one tree each: the kernel's bound on the layers of an overlay is never met, a mount takes the same time
+    /// however deep the root is, and the groups are the same for the next step.
+    pub async fn stack(&self, layers: &[LayerId]) -> Result<Vec<PathBuf>, WorkerError> {
+        let whole = if layers.len() > STACKED_AT_MOST {
+            layers.len() - layers.len() % GROUP
+        } else {
+            0
+        };
+        let (groups, single) = layers.split_at(whole);
+        let mut stack = Vec::new();
+        for group in groups.chunks(GROUP) {
+            stack.push(self.merged(group).await?);
+        }
+        stack.extend(futures::future::try_join_all(single.iter().map(|id| self.tree(id))).await?);
+        stack.extend(self.correction(layers).await?);
+        Ok(stack)
+    }
+
+    /// One tree that shows what several layers show together.
+    async fn merged(&self, group: &[LayerId]) -> Result<PathBuf, WorkerError> {
+        let names: Vec<&str> = group.iter().map(LayerId::as_str).collect();
+        let id = LayerId::of_recipe(&Digest::sha256(format!("merged {}", names.join(" "))));
+        let cell = lock(&self.inner.trees).entry(id.clone()).or_default().clone();
+        let make = || async {
+            if let Some(tree) = self.inner.store.tree(&id)? {
+                return Ok(tree);
+            }
+            let trees = futures::future::try_join_all(group.iter().map(|id| self.tree(id))).await?;
+            let (store, id) = (self.inner.store.clone(), id.clone());
+            blocking(move || {
+                let _lock = store.lock_key(&lock_of(&id))?;
+                if let Some(tree) = store.tree(&id)? {
+                    return Ok(tree);
+                }
+                let staged = store.stage_tree()?;
+                kiln_image::merge::merge_trees(&trees, staged.path()).map_err(kiln_image::plan::PlanError::from)?;
+                // Known, so that garbage collection finds it; nothing refers to it, as it can always be made again.
+                store.put_layer(&LayerRecord::new(id.clone()))?;
+                staged.commit(&id)?;
+                store.tree(&id)?.ok_or_else(|| WorkerError::LayerGone(id.clone()))
+            })
+            .await
+        };
+        cell.get_or_try_init(make).await.cloned()
     }
 
     /// The unpacked directory of one layer. Asked for twice, it is made once.

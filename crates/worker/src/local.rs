@@ -24,6 +24,7 @@ use crate::destination::Destination;
 use crate::exec::ExecSettings;
 use crate::layers::{Layers, blocking, lock_of};
 use crate::remote_cache::CacheImports;
+use crate::selection::FileDigests;
 use crate::source_tree::{Place, SourceError, SourceTree, clean, known_digest};
 use crate::{Remotes, Wants, WorkerError};
 
@@ -258,7 +259,9 @@ fn make_layer(
     let tree = tree || !blob;
     if tree && store.tree(&id)?.is_none() {
         let staged = store.stage_tree()?;
-        let index = kiln_image::plan::write_tree(&plan, staged.path(), ownership)?;
+        // The user changes the files of a context in place; those of layers never change.
+        let is_stable = |dir: &Arc<_>| !contexts.iter().any(|context| Arc::ptr_eq(&context.directory, dir));
+        let index = kiln_image::plan::write_tree_sharing(&plan, staged.path(), ownership, &is_stable)?;
         keep_times(&plan, contexts, staged.path())?;
         store.put_layer_index(&id, &index)?;
         staged.commit(&id)?;
@@ -423,14 +426,11 @@ impl Worker for LocalWorker {
         let (tree, context) = self.source_tree(input, !local).await?;
         let vertex = vertex.clone();
         let selection = blocking(move || {
-            let mut digest = |path: &[u8], entry: &Entry| match &context {
-                Some(context) => Ok(context.digest(path)?),
-                None => match known_digest(entry) {
-                    Some(digest) => Ok(digest.clone()),
-                    None => content_digest(&tree.content(path).map_err(|error| explain(error.into(), &[]))?, &[]),
-                },
+            let mut digests = InputDigests {
+                context: context.as_deref(),
+                tree: &tree,
             };
-            let selection = crate::selection::select(&vertex, position, &tree, &mut digest);
+            let selection = crate::selection::select(&vertex, position, &tree, &mut digests);
             selection.map_err(|error| match error {
                 WorkerError::Copy { source, .. } => explain(source, context.as_slice()),
                 other => other,
@@ -547,6 +547,32 @@ impl LocalWorker {
             let layers = self.settings.layers.clone();
             // Whoever needs the blob asks again and is told of a failure then.
             tokio::spawn(async move { layers.blob(&id, None).await });
+        }
+    }
+}
+
+/// The digests of files of one input.
+struct InputDigests<'a> {
+    context: Option<&'a Context>,
+    tree: &'a SourceTree,
+}
+
+impl FileDigests for InputDigests<'_> {
+    fn of(&mut self, path: &[u8], entry: &Entry) -> Result<Digest, WorkerError> {
+        match (self.context, known_digest(entry)) {
+            (Some(context), _) => Ok(context.digest(path)?),
+            (None, Some(digest)) => Ok(digest.clone()),
+            (None, None) => {
+                let content = self.tree.content(path).map_err(|error| explain(error.into(), &[]))?;
+                content_digest(&content, &[])
+            }
+        }
+    }
+
+    fn expect(&mut self, paths: &[&[u8]]) -> Result<(), WorkerError> {
+        match self.context {
+            Some(context) => Ok(context.learn_digests(paths)?),
+            None => Ok(()),
         }
     }
 }

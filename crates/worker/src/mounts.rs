@@ -236,7 +236,7 @@ impl MountSources<'_> {
     /// The trees of an input, the top one first. Below them lies an empty one: overlay wants two trees where nothing
     /// is written.
     async fn lowers(&self, root: &Root) -> Result<Vec<PathBuf>, WorkerError> {
-        let mut lowers = self.layers.trees(root).await?;
+        let mut lowers = self.layers.stack(root).await?;
         lowers.reverse();
         lowers.push(self.layers.empty_directory()?);
         Ok(lowers)

@@ -16,21 +16,27 @@ use crate::taken::{Filter, selected};
 /// Records name at most so many files; with more, a miss is explained by the digest alone.
 const MAX_NAMED_FILES: usize = 5_000;
 
-/// Gives the digest of one file's content.
-pub type FileDigest<'a> = dyn FnMut(&[u8], &Entry) -> Result<Digest, WorkerError> + 'a;
+/// Gives the digests of files' contents.
+pub trait FileDigests {
+    /// Of one file.
+    fn of(&mut self, path: &[u8], entry: &Entry) -> Result<Digest, WorkerError>;
+
+    /// Says which will be asked for next, so that they can be read at once.
+    fn expect(&mut self, paths: &[&[u8]]) -> Result<(), WorkerError>;
+}
 
 /// The selection of a file operation or of a step's bind mounts from `source`, its input at `position`.
 pub fn select(
     vertex: &Vertex,
     position: usize,
     source: &SourceTree,
-    digest: &mut FileDigest<'_>,
+    digests: &mut dyn FileDigests,
 ) -> Result<Selection, WorkerError> {
     let mut collector = Collector {
         source,
         hasher: Hasher::new(Algorithm::Sha256),
         files: Vec::new(),
-        digest,
+        digests,
     };
     match &vertex.op {
         Op::File(file) => {
@@ -59,14 +65,14 @@ pub fn select(
     })
 }
 
-struct Collector<'a, 'd> {
+struct Collector<'a> {
     source: &'a SourceTree,
     hasher: Hasher,
     files: Vec<KeyPart>,
-    digest: &'a mut FileDigest<'d>,
+    digests: &'a mut dyn FileDigests,
 }
 
-impl Collector<'_, '_> {
+impl Collector<'_> {
     fn copy(&mut self, copy: &CopyAction) -> Result<(), WorkerError> {
         let filter = Filter::new(copy).map_err(copy_error)?;
         for selected in selected(copy, self.source).map_err(|error| copy_error(error.into()))? {
@@ -106,11 +112,21 @@ impl Collector<'_, '_> {
     }
 
     fn entries(&mut self, root: &[u8], found: Vec<(Vec<u8>, Entry)>, times: bool) -> Result<(), WorkerError> {
-        for (relative, entry) in found {
-            let mut path = root.to_vec();
-            if !relative.is_empty() {
-                push_component(&mut path, &relative);
-            }
+        let placed: Vec<(Vec<u8>, Vec<u8>, Entry)> = found
+            .into_iter()
+            .map(|(relative, entry)| {
+                let mut path = root.to_vec();
+                if !relative.is_empty() {
+                    push_component(&mut path, &relative);
+                }
+                (path, relative, entry)
+            })
+            .collect();
+        let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
+        let files = placed.iter().filter(|(_, _, entry)| is_file(entry));
+        let files: Vec<&[u8]> = files.map(|(path, _, _)| path.as_slice()).collect();
+        self.digests.expect(&files)?;
+        for (path, relative, entry) in placed {
             let mut value = self.value(&path, &entry)?;
             if times {
                 value.push_str(&format!(" at {}.{}", entry.mtime.seconds, entry.mtime.nanos));
@@ -133,7 +149,7 @@ impl Collector<'_, '_> {
     fn value(&mut self, path: &[u8], entry: &Entry) -> Result<String, WorkerError> {
         let kind = match &entry.kind {
             EntryKind::Directory { .. } => "directory".to_owned(),
-            EntryKind::File { .. } => format!("file {}", (self.digest)(path, entry)?),
+            EntryKind::File { .. } => format!("file {}", self.digests.of(path, entry)?),
             EntryKind::Hardlink { target } => {
                 let found = self.source.view.lookup(target, kiln_image::view::FollowLast::No);
                 let found = found.map_err(|source| SourceError::View {
@@ -144,7 +160,7 @@ impl Collector<'_, '_> {
                     Some(found) => format!(
                         "link of {:?} to file {}",
                         String::from_utf8_lossy(target),
-                        (self.digest)(target, found.entry)?
+                        self.digests.of(target, found.entry)?
                     ),
                     None => "nothing".to_owned(),
                 }

@@ -61,7 +61,7 @@ pub fn run(args: RunArgs, environment: &Environment) -> Result<i32, CommandError
             .find(&reference, &platform)
             .await?;
         let root: Root = layers.learn(&found.source)?.into();
-        let mut lowers = layers.trees(&root).await?;
+        let mut lowers = layers.stack(&root).await?;
         lowers.reverse();
         if lowers.is_empty() {
             lowers.push(layers.empty_directory()?);
