@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_graph::{EventSink, Graph, VertexId};
+use kiln_oci::Reference;
 use kiln_registry::Client;
 use kiln_sandbox::IdentityMap;
 use kiln_solver::{Forecast, Solution, SolveError, SolveOptions, Solved, StepContext, solve};
@@ -126,6 +127,8 @@ struct Solving<'a> {
     directories: HashMap<String, PathBuf>,
     /// Whether layers will be asked for as blobs.
     images: bool,
+    /// The images that every target's blobs are sent to as soon as they are made.
+    sent_to: Vec<Reference>,
     time: i64,
     imports: CacheImports,
 }
@@ -138,6 +141,7 @@ impl<'a> Solving<'a> {
             targets: lowered.targets.iter().map(|target| target.vertex.clone()).collect(),
             directories: request.directories.clone(),
             images: request.outputs.iter().any(Output::is_image),
+            sent_to: request.outputs.iter().flat_map(Output::pushed_names).cloned().collect(),
             time: request.plan.time,
             imports: caches::imports(&request.cache_from, machine),
         }
@@ -189,7 +193,7 @@ fn worker(solving: Solving<'_>, machine: &Machine, layers: &Layers) -> LocalWork
     LocalWorker::new(LocalWorkerSettings {
         layers: layers.clone(),
         contexts: solving.directories,
-        wants: Wants::of(solving.graph, &solving.targets, solving.images),
+        wants: Wants::of(solving.graph, &solving.targets, solving.images).sent_to(solving.sent_to),
         time: solving.time,
         exec: machine.exec.clone(),
         ownership: machine.ownership(),

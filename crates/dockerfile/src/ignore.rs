@@ -310,7 +310,10 @@ mod tests {
         assert!(below("!src/*.rs", "src"));
         assert!(!below("!src/*.rs", "node_modules"));
         assert!(!below("!src/*.rs", "src/x.py"));
-        assert!(below("!src/*.rs", "src/x.rs"), "what is in a directory that is taken back is taken back");
+        assert!(
+            below("!src/*.rs", "src/x.rs"),
+            "what is in a directory that is taken back is taken back"
+        );
         assert!(below("!s?c/*/keep", "sec/any"));
         assert!(!below("!s?c/*/keep", "sec/any/drop"));
         assert!(below("!a/**/keep", "a/b/c"));

@@ -80,6 +80,8 @@ struct Inner {
     remotes: Mutex<HashMap<LayerId, Remote>>,
     trees: Mutex<HashMap<LayerId, Arc<OnceCell<PathBuf>>>>,
     blobs: Mutex<HashMap<LayerId, Arc<OnceCell<PackedLayer>>>>,
+    /// Image and blob → whether it was sent there.
+    sent: Mutex<HashMap<(String, Digest), Arc<OnceCell<()>>>>,
     /// Directories that layers have no entry for.
     implied: Mutex<HashMap<LayerId, Arc<Vec<Vec<u8>>>>>,
 }
@@ -128,6 +130,7 @@ impl Layers {
             remotes: Mutex::default(),
             trees: Mutex::default(),
             blobs: Mutex::default(),
+            sent: Mutex::default(),
             implied: Mutex::default(),
         };
         Layers { inner: Arc::new(inner) }
@@ -609,6 +612,17 @@ impl Layers {
             Some(remote) => self.fetch(&remote).await,
             None => Ok(()),
         }
+    }
+
+    /// Where it is noted that a blob was sent to an image: whoever is first sends it.
+    pub(crate) fn sent(&self, name: &Reference, blob: &Digest) -> Arc<OnceCell<()>> {
+        let key = (name.to_string(), blob.clone());
+        lock(&self.inner.sent).entry(key).or_default().clone()
+    }
+
+    /// The client that layers are fetched with.
+    pub(crate) fn client(&self) -> &Client {
+        &self.inner.client
     }
 
     /// Whether a blob of the layer is in the store.

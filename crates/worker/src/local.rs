@@ -489,7 +489,11 @@ impl Worker for LocalWorker {
 
     async fn execute(&self, vertex: &Vertex, inputs: &[Input], context: &StepContext) -> Result<Root, WorkerError> {
         match &vertex.op {
-            Op::File(file) => self.execute_file(vertex, file, inputs).await,
+            Op::File(file) => {
+                let root = self.execute_file(vertex, file, inputs).await?;
+                self.pack_early(vertex, &root);
+                Ok(root)
+            }
             Op::Exec(exec) => {
                 let mut roots = Vec::with_capacity(inputs.len());
                 for (position, input) in inputs.iter().enumerate() {
@@ -539,14 +543,21 @@ fn is_akin(vertex: &Vertex, slot: &str) -> bool {
 }
 
 impl LocalWorker {
-    /// Starts packing a layer of a final stage while later steps still run.
+    /// Starts packing a layer of a final stage, and sending it, while later steps still run.
     fn pack_early(&self, vertex: &Vertex, root: &Root) {
         if self.settings.wants.blob(&vertex.id)
             && let Some(id) = root.last().cloned()
         {
             let layers = self.settings.layers.clone();
-            // Whoever needs the blob asks again and is told of a failure then.
-            tokio::spawn(async move { layers.blob(&id, None).await });
+            let names = self.settings.wants.destinations().to_vec();
+            // Whoever needs the blob, or needs it there, asks again and is told of a failure then.
+            tokio::spawn(async move {
+                let packed = layers.blob(&id, None).await?;
+                let sent = names
+                    .iter()
+                    .map(|name| crate::transfer::push_layer(&layers, layers.client(), name, &packed.descriptor));
+                futures::future::try_join_all(sent).await
+            });
         }
     }
 }

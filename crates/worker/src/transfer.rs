@@ -10,13 +10,18 @@ use crate::WorkerError;
 use crate::layers::Layers;
 
 /// Sends a layer's blob to a repository, unless it is there. What is only elsewhere is fetched for it; a layer from
-/// the same registry is mounted and not sent.
+/// the same registry is mounted and not sent. A blob that is being sent to the same place is waited for.
 pub async fn push_layer(
     layers: &Layers,
     client: &Client,
     name: &Reference,
     blob: &Descriptor,
 ) -> Result<(), WorkerError> {
+    let sent = layers.sent(name, &blob.digest);
+    sent.get_or_try_init(|| send(layers, client, name, blob)).await.copied()
+}
+
+async fn send(layers: &Layers, client: &Client, name: &Reference, blob: &Descriptor) -> Result<(), WorkerError> {
     let origin = layers.origin_of(&blob.digest);
     let here = layers.store().blob_exists(&blob.digest)?;
     let same_registry = origin.filter(|origin| origin.domain() == name.domain());

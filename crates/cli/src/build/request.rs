@@ -213,6 +213,14 @@ impl BuildRequest {
 }
 
 impl Output {
+    /// The images that are sent to registries.
+    pub fn pushed_names(&self) -> &[Reference] {
+        match self {
+            Output::Image { names, push: true } => names,
+            _ => &[],
+        }
+    }
+
     /// Whether it needs layers as blobs.
     pub fn is_image(&self) -> bool {
         matches!(self, Output::Image { .. } | Output::Oci { .. } | Output::Docker { .. })

@@ -174,6 +174,8 @@ async fn solve_batch(
         targets,
         directories,
         images,
+        // Each of several images has names of its own, and a blob may belong to some of them only.
+        sent_to: Vec::new(),
         time: batch[0].planned.request.plan.time,
         imports: caches::imports(&imports, machine),
     };
