@@ -248,7 +248,8 @@ mod tests {
         #[test]
         fn a_merged_stack_shows_what_the_stack_showed(layers in proptest::collection::vec(layer(), 2..6), at in 0usize..5, count in 1usize..5) {
             if !rustix::process::geteuid().is_root() {
-                println!("skipped: a_merged_stack_shows_what_the_stack_showed: needs root for whiteouts");
+                let reason = "skipped: a_merged_stack_shows_what_the_stack_showed: needs root for whiteouts\n";
+                let _ = io::Write::write_all(&mut io::stderr(), reason.as_bytes());
                 return Ok(());
             }
             let scratch = tempfile::tempdir().expect("a temporary directory");

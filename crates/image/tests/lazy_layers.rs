@@ -54,7 +54,7 @@ fn node() -> impl Strategy<Value = Node> {
         4 => Just(Node::Directory),
         5 => proptest::collection::vec(any::<u8>(), 0..2000).prop_map(Node::File),
         1 => (0u64..4_000_000).prop_map(Node::Sparse),
-        1 => proptest::collection::vec(b'a'..b'z', 1..300).prop_map(Node::Link),
+        1 => proptest::collection::vec(b'a'..=b'z', 1..300).prop_map(Node::Link),
         1 => Just(Node::HardLink),
         1 => Just(Node::Fifo),
         1 => (1u32..300, 0u32..300).prop_map(|(major, minor)| Node::Device(major, minor)),
@@ -201,10 +201,12 @@ fn possible(test: &str) -> bool {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let possible = rustix::process::geteuid().is_root() && Overlay::mount(scratch.path()).is_some();
     if !possible {
-        println!(
-            "skipped: {test}: needs root and overlay mounts in {}",
+        let reason = format!(
+            "skipped: {test}: needs root and overlay mounts in {}\n",
             scratch.path().display()
         );
+        // Without a standard error there is nobody to tell.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), reason.as_bytes());
     }
     possible
 }

@@ -169,7 +169,7 @@ fn measure(stage: &Stage, case: &'static Case, options: &Options) -> Result<Meas
             measure::run(command, &log)?;
         }
     }
-    let most = options.runs.unwrap_or(15);
+    let most = options.runs.unwrap_or(7);
     for round in 0..most {
         if case.start == Start::Touched {
             case.touch(&context, round)?;
