@@ -57,6 +57,9 @@ pub struct PackedLayer {
     pub descriptor: Descriptor,
 }
 
+/// Filled when a blob has arrived at its destination.
+pub(crate) type Sent = Arc<OnceCell<()>>;
+
 /// All layers that a build touches. Cheap to clone.
 #[derive(Clone)]
 pub struct Layers {
@@ -81,7 +84,7 @@ struct Inner {
     trees: Mutex<HashMap<LayerId, Arc<OnceCell<PathBuf>>>>,
     blobs: Mutex<HashMap<LayerId, Arc<OnceCell<PackedLayer>>>>,
     /// Image and blob → whether it was sent there.
-    sent: Mutex<HashMap<(String, Digest), Arc<OnceCell<()>>>>,
+    sent: Mutex<HashMap<(String, Digest), Sent>>,
     /// Directories that layers have no entry for.
     implied: Mutex<HashMap<LayerId, Arc<Vec<Vec<u8>>>>>,
 }
@@ -615,7 +618,7 @@ impl Layers {
     }
 
     /// Where it is noted that a blob was sent to an image: whoever is first sends it.
-    pub(crate) fn sent(&self, name: &Reference, blob: &Digest) -> Arc<OnceCell<()>> {
+    pub(crate) fn sent(&self, name: &Reference, blob: &Digest) -> Sent {
         let key = (name.to_string(), blob.clone());
         lock(&self.inner.sent).entry(key).or_default().clone()
     }
