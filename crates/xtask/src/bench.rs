@@ -64,16 +64,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, XtaskError> {
         let measured = measure(&stage, case, &options)?;
         say(&report::line(&measured));
         report.add(measured);
+        // After each one, so that an interrupted run is not lost.
+        write(&report, &options)?;
     }
-    report.end();
     say(&format!("\n{}", report.table()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(report: &Report, options: &Options) -> Result<(), XtaskError> {
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()).map_err(inputs::failed("write", path))?;
     }
     if let Some(path) = &options.table {
         std::fs::write(path, report.page()).map_err(inputs::failed("write", path))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Installs what is compared with, builds, and sets the registry up.

@@ -71,12 +71,9 @@ impl Report {
         }
     }
 
+    /// Adds a result, and notes the load then.
     pub(super) fn add(&mut self, measured: Measured) {
         self.all.push(measured);
-    }
-
-    /// Notes the load at the end.
-    pub(super) fn end(&mut self) {
         self.load[1] = load();
     }
 

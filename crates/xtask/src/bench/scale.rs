@@ -124,8 +124,8 @@ pub(super) fn run(arguments: &[String]) -> Result<ExitCode, XtaskError> {
             series.points.push((size, seconds));
         }
         all.push(series);
-    }
-    if let Some(directory) = page {
+        // After each one, so that an interrupted run is not lost.
+        let Some(directory) = &page else { continue };
         let write = |name: &str, text: String| {
             let path = directory.join(name);
             fs::write(&path, text).map_err(failed("write", &path))
