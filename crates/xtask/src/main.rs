@@ -1,6 +1,4 @@
-//! The commands that a developer of Kiln needs: `cargo xtask demo`, `test`, `conformance`, `fuzz`, `soak`.
-//! The commands that a developer of Kiln needs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask conformance`,
-//! `cargo xtask bench`.
+//! The commands that a developer of Kiln needs: `cargo xtask demo`, `test`, `conformance`, `fuzz`, `soak`, `bench`.
 #![allow(
     clippy::disallowed_methods,
     reason = "a tool for developers reads its own environment"
@@ -61,7 +59,6 @@ fn main() -> ExitCode {
         "conformance" => conformance::run(rest),
         "fuzz" => fuzz(rest),
         "soak" => soak::run(rest),
-        "fuzz" => fuzz::run(rest),
         "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             say(USAGE.trim_end());
