@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kiln_audit::{Base, Image, Report, Severity, render};
-use kiln_graph::Event;
+use kiln_audit::{Base, Finding, Image, Report, Severity, render};
+use kiln_graph::{AuditFinding, Event};
 use kiln_oci::{Descriptor, Platform};
 use kiln_worker::Layers;
 
@@ -110,6 +110,12 @@ async fn look(
 }
 
 fn tell(machine: &Machine, audit: &AuditRequest, report: &Report) -> Result<(), BuildError> {
+    for platform in &report.platforms {
+        machine.events.send(Event::AuditFinished {
+            platform: platform.platform.clone(),
+            findings: platform.findings.iter().map(recorded).collect(),
+        });
+    }
     let errors = report.count(Severity::Error);
     if audit.refuses && errors > 0 {
         let text: Vec<String> = render::paragraphs(report, Severity::Error)
@@ -142,4 +148,20 @@ fn tell(machine: &Machine, audit: &AuditRequest, report: &Report) -> Result<(), 
         });
     }
     Ok(())
+}
+
+/// A finding as the build's record has it.
+fn recorded(finding: &Finding) -> AuditFinding {
+    AuditFinding {
+        code: finding.code.id().to_owned(),
+        severity: match finding.severity {
+            Severity::Error => kiln_graph::Severity::Error,
+            Severity::Warning => kiln_graph::Severity::Warning,
+            Severity::Note => kiln_graph::Severity::Note,
+        },
+        path: finding.path.clone().unwrap_or_default(),
+        instruction: finding.layer.as_ref().and_then(|layer| layer.instruction.clone()),
+        message: finding.reason.clone(),
+        repair: Some(finding.repair.clone()),
+    }
 }
