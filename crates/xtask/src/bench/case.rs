@@ -258,7 +258,8 @@ impl Case {
     /// Changes one file of the context, differently in each round.
     pub(super) fn touch(&self, context: &Path, round: usize) -> Result<(), XtaskError> {
         let path = context.join("src/d00/d42/file-004242.rs");
-        fs::write(&path, format!("changed in round {round}\n")).map_err(failed("write", &path))
+        fs::write(&path, format!("changed by {} in round {round}\n", std::process::id()))
+            .map_err(failed("write", &path))
     }
 
     /// What Kiln is told.
