@@ -144,6 +144,7 @@ fn audit(
         };
     }
     Ok(Some(AuditRequest {
+        asked: args.audit.is_some(),
         refuses: mode == AuditMode::Error,
         allow: crate::audit::allow_list(None, directory)?,
     }))

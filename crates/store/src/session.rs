@@ -133,7 +133,13 @@ fn list(sessions: &Path) -> Result<Vec<(String, Alive)>, StoreError> {
 
 fn state(lock_path: &Path) -> Result<Alive, StoreError> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let lock: File = match rustix::fs::open(lock_path, flags, Mode::empty()) {
+    let read_only = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let opened = match rustix::fs::open(lock_path, flags, Mode::empty()) {
+        // Whose session it is can still be asked; that it cannot be removed is told by whoever tries.
+        Err(Errno::ROFS) => rustix::fs::open(lock_path, read_only, Mode::empty()),
+        opened => opened,
+    };
+    let lock: File = match opened {
         Ok(file) => file.into(),
         // The lock file is made first and removed last, so a directory without one is nobody's.
         Err(Errno::NOENT) => return Ok(Alive::No(None)),

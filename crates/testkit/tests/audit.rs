@@ -65,6 +65,12 @@ fn errors_keep_a_build_from_being_published() -> TestResult {
         .assert_success()
         .assert_says(&["warning: A01 wrong-architecture"]);
     fixture.kiln(["inspect", &name]).run()?.assert_success();
+    let shown = fixture.kiln(["history", "show", "--format", "json"]).run()?;
+    assert!(
+        shown.assert_success().stdout_text().contains("\"A01\""),
+        "{}",
+        shown.stdout_text()
+    );
     // What the build published is what the command finds, by name.
     let found = fixture
         .kiln(["audit", &name, "--pull", "--platform", "linux/arm64"])

@@ -86,6 +86,41 @@ impl Bench {
         Ok(())
     }
 
+    /// What the audit says of the pushed image, as JSON.
+    fn audited(&self) -> Result<(Option<i32>, Value), TestkitError> {
+        let image = self.image();
+        let outcome = self
+            .fixture
+            .kiln(["audit", "--pull", "--format", "json", &image])
+            .run()?;
+        Ok((outcome.code(), outcome.json()))
+    }
+
+    /// The audit finds nothing wrong on any platform.
+    fn assert_sound(&self) -> TestResult {
+        let (code, report) = self.audited()?;
+        assert_eq!(code, Some(0), "{report:#}");
+        Ok(())
+    }
+
+    /// The audit finds a fault in a file on the foreign platform alone, and names the instruction that put it there.
+    fn assert_fault(&self, fault: &str, file: &str, instruction: &str) -> TestResult {
+        let (code, report) = self.audited()?;
+        assert_eq!(code, Some(1), "{report:#}");
+        let text = report.to_string();
+        assert!(
+            text.contains(fault) && text.contains(file) && text.contains(instruction),
+            "{report:#}"
+        );
+        // The stand-ins for compilers lack libraries of their own; the fault is the foreign platform's alone.
+        let (native, _) = native();
+        let image = self.image();
+        let arguments = ["audit", "--format", "json", "--platform", native, &image];
+        let sound = self.fixture.kiln(arguments).run()?.stdout_text();
+        assert!(!sound.is_empty() && !sound.contains(fault), "{sound}");
+        Ok(())
+    }
+
     /// A context in the fixture: an example's files with the pattern's Dockerfile.
     fn pattern(&self, name: &str) -> Result<PathBuf, TestkitError> {
         let context = self.fixture.directory().join(name);
@@ -209,6 +244,7 @@ fn go_is_cross_compiled_without_emulation(bench: &Bench) -> TestResult {
     assert_eq!(ran(&outcome, "COPY cmd"), (1, 0), "shared by both platforms");
     assert_eq!(ran(&outcome, "RUN CGO_ENABLED=0"), (2, 0), "once for each, natively");
     bench.assert_machines("app")?;
+    bench.assert_sound()?;
     for (platform, _, go, _) in MACHINES {
         let said = bench.run(platform, &["you"])?;
         assert_eq!(
@@ -243,6 +279,7 @@ fn a_node_add_on_is_cross_compiled_without_emulation(bench: &Bench) -> TestResul
     assert_eq!(ran(&outcome, "RUN npm run build"), (1, 0), "shared by both platforms");
     assert_eq!(ran(&outcome, "RUN case"), (2, 0), "once for each, natively");
     bench.assert_machines(ADD_ON)?;
+    bench.assert_sound()?;
     for (platform, machine, _, _) in MACHINES {
         let said = bench.run(platform, &[])?;
         let expected = format!("hello world from Node.js with an add-on for {machine}\n");
@@ -285,6 +322,7 @@ fn node_modules_of_the_build_platform_fail_elsewhere(bench: &Bench) -> TestResul
     let failed = bench.run(foreign(), &[])?;
     assert!(!failed.status.success());
     failed.assert_says(&["greeting.node", "ERR_DLOPEN_FAILED"]);
+    bench.assert_fault("A03", "greeting.node", "COPY /app/node_modules")?;
     Ok(())
 }
 
@@ -360,6 +398,7 @@ fn a_java_runtime_is_linked_for_each_platform_without_emulation(bench: &Bench) -
     );
     bench.assert_machines("opt/jre/bin/java")?;
     bench.assert_machines("opt/jre/lib/server/libjvm.so")?;
+    bench.assert_sound()?;
     for (platform, machine, go, _) in MACHINES {
         let said = bench.run(platform, &["you"])?;
         // Java has its own name for one of the two.
@@ -396,6 +435,7 @@ fn a_java_runtime_of_the_build_platform_does_not_start_elsewhere(bench: &Bench) 
     failed
         .assert_code(127)
         .assert_says(&[&format!("the loader that this program for {of_this_machine} asks for")]);
+    bench.assert_fault("A01", "/opt/jre/bin/java", "COPY /customjre")?;
     Ok(())
 }
 
@@ -406,6 +446,7 @@ fn rust_is_cross_compiled_without_emulation(bench: &Bench) -> TestResult {
     assert_eq!(ran(&outcome, "COPY src"), (1, 0), "shared by both platforms");
     assert_eq!(ran(&outcome, "RUN case"), (2, 0), "once for each, natively");
     bench.assert_machines("usr/local/bin/app")?;
+    bench.assert_sound()?;
     for (platform, machine, _, _) in MACHINES {
         let said = bench.run(platform, &["you"])?;
         assert_eq!(

@@ -193,6 +193,14 @@ impl Layers {
         Some(remote.diff_id.clone())
     }
 
+    /// Whether a blob is in a remote cache and not in the store.
+    pub fn is_only_cached(&self, blob: &Digest) -> Result<bool, WorkerError> {
+        let cached = lock(&self.inner.remotes)
+            .values()
+            .any(|remote| remote.cached && remote.descriptor.digest == *blob);
+        Ok(cached && !self.inner.store.blob_exists(blob)?)
+    }
+
     /// The compressed layer: as it was pulled, or packed now from its tree. Asked for twice, it is made once.
     pub async fn blob(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
         let cell = lock(&self.inner.blobs).entry(id.clone()).or_default().clone();

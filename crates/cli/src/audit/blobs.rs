@@ -114,16 +114,24 @@ pub fn facts(store: &Store, blobs: &Blobs, layers: &[&Descriptor]) -> Result<Vec
         .collect())
 }
 
+/// What an earlier audit learnt of a layer.
+pub fn remembered(store: &Store, layer: &Descriptor) -> Result<Option<LayerFacts>, BlobError> {
+    let bytes = store.get_document(DOCUMENT, &name_of(layer))?;
+    Ok(bytes.and_then(|bytes| LayerFacts::decode(&bytes)))
+}
+
+fn name_of(layer: &Descriptor) -> String {
+    format!("{VERSION}/{}", layer.digest)
+}
+
 fn one(store: &Store, blobs: &Blobs, layer: &Descriptor, reader: &LayerReader) -> Result<LayerFacts, BlobError> {
-    let name = format!("{VERSION}/{}", layer.digest);
-    let remembered = store.get_document(DOCUMENT, &name)?;
-    if let Some(facts) = remembered.and_then(|bytes| LayerFacts::decode(&bytes)) {
+    if let Some(facts) = remembered(store, layer)? {
         return Ok(facts);
     }
     let (opened, verified) = open(store, blobs, layer)?;
     let facts = read(opened, verified, layer, reader)?;
     if let Ok(bytes) = facts.encode() {
-        store.put_document(DOCUMENT, &name, &bytes)?;
+        store.put_document(DOCUMENT, &name_of(layer), &bytes)?;
     }
     Ok(facts)
 }

@@ -42,6 +42,15 @@ pub(super) async fn gate(
     if candidates.is_empty() {
         return Ok(());
     }
+    if !audit.asked && is_elsewhere(machine, layers, &candidates)? {
+        machine.events.send(Event::Warning {
+            message: "the images were not audited: layers of them are in a cache and not here".to_owned(),
+            hints: vec![
+                "`--audit=warn` fetches them for it, and `kiln audit NAME` looks at what was pushed".to_owned(),
+            ],
+        });
+        return Ok(());
+    }
     task(machine, "audit".to_owned(), async {
         match look(machine, layers, audit, candidates).await {
             Ok(report) => tell(machine, audit, &report),
@@ -56,6 +65,20 @@ pub(super) async fn gate(
         }
     })
     .await
+}
+
+/// Whether layers would have to come from a cache, which otherwise nothing needs: whoever wrote the cache had them.
+fn is_elsewhere(machine: &Machine, layers: &Layers, candidates: &[Candidate]) -> Result<bool, BuildError> {
+    for layer in candidates.iter().flat_map(|candidate| &candidate.layers) {
+        let cached = layers.is_only_cached(&layer.digest);
+        let known = || blobs::remembered(&machine.store, layer).map(|facts| facts.is_some());
+        if cached.map_err(|source| BuildError::Worker(Box::new(source)))?
+            && !known().map_err(|source| BuildError::AuditFailed(Box::new(source)))?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn built_platforms(request: &BuildRequest) -> usize {

@@ -48,6 +48,8 @@ pub struct BuildRequest {
 /// The audit of a build.
 #[derive(Debug, Clone)]
 pub struct AuditRequest {
+    /// Whether somebody asked for it. By default no layer is fetched from a cache for it.
+    pub asked: bool,
     /// Whether errors keep the image from being published.
     pub refuses: bool,
     /// What is allowed.

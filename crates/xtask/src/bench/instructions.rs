@@ -27,7 +27,7 @@ const TOLERANCE: f64 = 5.0;
 /// The counts of one toolchain.
 #[derive(Debug, PartialEq)]
 struct Recorded {
-    /// `rustc`'s version and host, and valgrind's version: another one counts differently.
+    /// `rustc`'s version and host, valgrind's version, and the processor: programs choose other code for another one.
     toolchain: String,
     counts: BTreeMap<String, u64>,
 }
@@ -161,9 +161,17 @@ fn toolchain() -> Result<String, XtaskError> {
     let output = Command::new(valgrind).arg("--version").output();
     let version = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     Ok(format!(
-        "{rustc}, {}",
-        version.unwrap_or_else(|_| "no valgrind".to_owned())
+        "{rustc}, {}, {}",
+        version.unwrap_or_else(|_| "no valgrind".to_owned()),
+        processor(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
     ))
+}
+
+/// The model of the first processor.
+fn processor(cpuinfo: &str) -> String {
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = model.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim());
+    model.unwrap_or("unknown processor").to_owned()
 }
 
 #[cfg(test)]
@@ -180,6 +188,15 @@ mod tests {
         assert!(held(1000) && held(1049) && held(951));
         assert!(!held(1051) && !held(949));
         assert!(!compare(&BTreeMap::new(), &counts(1)).iter().any(|(held, _)| *held));
+    }
+
+    #[test]
+    fn the_processor_is_named_by_its_model() {
+        assert_eq!(
+            processor("processor\t: 0\nmodel name\t: Some CPU @ 2.0GHz\n"),
+            "Some CPU @ 2.0GHz"
+        );
+        assert_eq!(processor(""), "unknown processor");
     }
 
     #[test]
