@@ -6,7 +6,7 @@ use kiln_testkit::{DEBIAN_PLATFORMS, TestResult, Tree};
 use serde_json::json;
 
 use super::bases;
-use super::clean::{HELLO, host, scratch};
+use super::clean::{HELLO, is_amd64, scratch};
 use super::table::{CaseImage, Table};
 
 pub(crate) fn add(table: &mut Table) -> TestResult {
@@ -69,7 +69,7 @@ fn every_architecture(table: &mut Table) -> TestResult {
 
 /// The right machine, and not enough of it.
 fn processors(table: &mut Table) -> TestResult {
-    if host().0 == "amd64" {
+    if is_amd64("programs for x86-64-v3") {
         let program = table.parts.c(HELLO, &["-Wl,-z,x86-64-v3"])?;
         let image = |platform: &str, base: Rc<Tree>| {
             CaseImage::new(platform, base).layer(

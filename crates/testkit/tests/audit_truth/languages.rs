@@ -7,7 +7,7 @@ use kiln_testkit::{TestResult, TestkitError, Tree, java_archive};
 use serde_json::json;
 
 use super::bases;
-use super::clean::host;
+use super::clean::is_amd64;
 use super::table::{CaseImage, Table};
 
 const SITE: &str = "usr/local/lib/python3.11/site-packages";
@@ -311,7 +311,7 @@ fn java(table: &mut Table) -> TestResult {
 }
 
 fn go(table: &mut Table) -> TestResult {
-    if host().0 != "amd64" {
+    if !is_amd64("Go plugins") {
         return Ok(());
     }
     let plugin = table.parts.go_plugin("amd64")?;
