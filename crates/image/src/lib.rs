@@ -15,6 +15,7 @@
 pub mod assemble;
 mod attributes;
 pub mod export;
+pub mod links;
 pub mod merge;
 pub mod pack;
 pub mod plan;

@@ -30,7 +30,9 @@ pub fn scan_tree(tree: &Path) -> Result<LayerIndex, ScanError> {
         links: HashMap::new(),
     };
     scan.directory(tree, &mut Vec::new())?;
-    Ok(LayerIndex::new(scan.entries))
+    let mut index = LayerIndex::new(scan.entries);
+    crate::links::settle(&mut index.entries, |entry| entry, |_, _| {});
+    Ok(index)
 }
 
 struct Scan {

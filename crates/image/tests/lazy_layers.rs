@@ -211,6 +211,20 @@ fn possible(test: &str) -> bool {
     possible
 }
 
+#[test]
+fn a_link_whose_path_sorts_before_its_file_is_the_file() {
+    if !possible("a_link_whose_path_sorts_before_its_file_is_the_file") {
+        return;
+    }
+    let source = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(source.path().join("a")).expect("writable");
+    std::fs::write(source.path().join("a/x"), "shared").expect("writable");
+    std::fs::hard_link(source.path().join("a/x"), source.path().join("a-")).expect("one file system");
+    let plan = plan_from_tree(source.path()).expect("readable");
+    let (lazy, real) = both(&plan, Compression::Uncompressed).expect("overlays are possible");
+    assert!(lazy == real);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]

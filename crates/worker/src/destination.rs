@@ -75,9 +75,13 @@ impl<'a> Destination<'a> {
 
     /// What was added, as one layer.
     pub fn into_plan(self) -> LayerPlan {
-        LayerPlan {
-            entries: self.added.into_values().collect(),
-        }
+        let mut entries: Vec<PlannedEntry> = self.added.into_values().collect();
+        kiln_image::links::settle(
+            &mut entries,
+            |planned| &mut planned.entry,
+            |file, link| std::mem::swap(&mut file.content, &mut link.content),
+        );
+        LayerPlan { entries }
     }
 
     /// The path with every symbolic link followed, the last one too. What does not exist stays as it is written.
