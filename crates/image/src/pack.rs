@@ -1,23 +1,30 @@
 //! The export pipe: a plan becomes a compressed blob in one pass over the data.
 //!
 //! ```text
-//! entries → tar → SHA-256 (diff ID) → blocks of 1 MiB, compressed on all cores → SHA-256 (digest) → blob file
+//! entries → tar → SHA-256 (diff ID) → members of about 1 MiB, compressed on all cores → SHA-256 (digest) → blob file
 //! ```
 //!
-//! Each block is a gzip member or zstd frame of its own, so the bytes do not depend on the number of threads.
+//! Each member is a gzip member or zstd frame of its own, so the bytes do not depend on the number of threads. Where one
+//! begins depends on the entries around it alone ([`boundaries`]), so a layer in which few files are other ones than in an
+//! earlier layer has mostly the members of that one: these are copied ([`Earlier`]) instead of being compressed again, which
+//! gives the same bytes.
 
-use std::collections::VecDeque;
+mod boundaries;
+mod compressor;
+mod earlier;
+mod pipe;
+
 use std::io::{self, Read, Write};
 use std::num::NonZero;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 
 use kiln_oci::{Algorithm, Compression, DiffId, Digest, Hasher, MediaType};
-use kiln_store::BlobWriter;
-use kiln_store::index::{EntryKind, LayerIndex};
+use kiln_store::index::{EntryKind, LayerIndex, Mtime};
+use kiln_store::{BlobMember, BlobMembers, BlobWriter};
 
-use crate::plan::{LayerPlan, PlannedEntry};
+use crate::plan::{Content, LayerPlan, PlannedEntry, is_as_hashed, open_below};
 use crate::tar_stream::{BLOCK, header, opaque_mark};
+pub use earlier::Earlier;
+use pipe::Pipe;
 
 /// How layers are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,260 +114,200 @@ impl PackError {
     }
 }
 
-/// Packs a plan. Times later than `epoch` become `epoch`.
-pub fn pack_layer(
-    plan: &LayerPlan,
-    setting: CompressionSetting,
-    epoch: Option<i64>,
-    mut out: BlobWriter,
-) -> Result<Packed, PackError> {
-    let (diff_id, index) = write_layer(plan, setting, epoch, &mut out)?;
+/// What is packed, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing<'a> {
+    /// The entries.
+    pub plan: &'a LayerPlan,
+    /// How they are compressed.
+    pub setting: CompressionSetting,
+    /// Times later than this become this.
+    pub epoch: Option<i64>,
+    /// Whether files are hashed whose digests the plan does not have, for the index.
+    pub file_digests: bool,
+    /// What need not be compressed again.
+    pub earlier: &'a Earlier,
+}
+
+/// A layer that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Digest of the uncompressed stream.
+    pub diff_id: DiffId,
+    /// The entries.
+    pub index: LayerIndex,
+    /// The members that its bytes are made of; none where nothing is compressed.
+    pub members: Vec<BlobMember>,
+}
+
+/// Packs a plan to a blob, beside which its members are kept.
+pub fn pack_layer(packing: Packing<'_>, mut out: BlobWriter) -> Result<Packed, PackError> {
+    let written = packing.write(&mut out)?;
+    let store = out.store().clone();
     let (digest, size) = out.commit(None).map_err(PackError::Store)?;
+    if !written.members.is_empty() {
+        let members = BlobMembers {
+            made_by: packing.setting.identity(),
+            members: written.members,
+        };
+        store.put_blob_members(&digest, &members).map_err(PackError::Store)?;
+    }
     Ok(Packed {
-        diff_id,
+        diff_id: written.diff_id,
         digest,
         size,
-        media_type: setting.media_type(),
-        index,
+        media_type: packing.setting.media_type(),
+        index: written.index,
     })
 }
 
-/// Writes the compressed layer to anything.
+/// Writes the compressed layer to anything. Times later than `epoch` become `epoch`.
 pub fn write_layer(
     plan: &LayerPlan,
     setting: CompressionSetting,
     epoch: Option<i64>,
     out: &mut (impl Write + Send),
 ) -> Result<(DiffId, LayerIndex), PackError> {
-    let threads = setting
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok().map(NonZero::get))
-        .unwrap_or(1);
-    std::thread::scope(|scope| {
-        let mut pipe = match setting.compression {
-            Compression::Uncompressed => Pipe::plain(out),
-            method => Pipe::compressed(
-                out,
-                Compressor {
-                    method,
-                    level: setting.level,
-                },
-                threads,
-                scope,
-            ),
-        };
-        let index = write_entries(plan, epoch, &mut pipe)?;
-        let diff_id = pipe.finish().map_err(PackError::Write)?;
-        Ok((diff_id, index))
-    })
-}
-
-fn write_entries(plan: &LayerPlan, epoch: Option<i64>, pipe: &mut Pipe<'_>) -> Result<LayerIndex, PackError> {
-    let mut entries = Vec::with_capacity(plan.entries.len());
-    let mut buffer = vec![0; 128 << 10];
-    for planned in &plan.entries {
-        let mut entry = planned.entry.clone();
-        if let Some(epoch) = epoch
-            && entry.mtime.seconds >= epoch
-        {
-            entry.mtime = kiln_store::index::Mtime {
-                seconds: epoch,
-                nanos: 0,
-            };
-        }
-        if entry.path.is_empty() {
-            continue;
-        }
-        pipe.write(&header(&entry, entry.mtime.seconds))
-            .map_err(PackError::Write)?;
-        if let EntryKind::File { size, digest } = &mut entry.kind {
-            *digest = Some(write_file(planned, *size, pipe, &mut buffer)?);
-        }
-        if let EntryKind::Directory { opaque: true } = entry.kind {
-            pipe.write(&opaque_mark(&entry, entry.mtime.seconds))
-                .map_err(PackError::Write)?;
-        }
-        entries.push(entry);
-    }
-    pipe.write(&[0; 2 * BLOCK]).map_err(PackError::Write)?;
-    Ok(LayerIndex::new(entries))
-}
-
-fn write_file(planned: &PlannedEntry, size: u64, pipe: &mut Pipe<'_>, buffer: &mut [u8]) -> Result<Digest, PackError> {
-    let shown = || format!("/{}", String::from_utf8_lossy(&planned.entry.path));
-    let read = |source| PackError::Read { path: shown(), source };
-    let mut content = planned.content.open().map_err(read)?;
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    let mut found = 0;
-    loop {
-        let count = content.read(buffer).map_err(read)?;
-        found += count as u64;
-        if count == 0 || found > size {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-        pipe.write(&buffer[..count]).map_err(PackError::Write)?;
-    }
-    if found != size {
-        return Err(PackError::Changed {
-            path: shown(),
-            expected: size,
-            found,
-        });
-    }
-    let padding = size.next_multiple_of(BLOCK as u64) - size;
-    let zeros = [0; BLOCK];
-    pipe.write(&zeros[..usize::try_from(padding).unwrap_or(0)])
-        .map_err(PackError::Write)?;
-    Ok(hasher.finish())
-}
-
-/// Bytes that are compressed as one unit.
-const CHUNK: usize = 1 << 20;
-
-type Job = (Vec<u8>, SyncSender<io::Result<Vec<u8>>>);
-
-/// Takes the tar stream and gives the blob's bytes to `out`, in order.
-struct Pipe<'a> {
-    out: &'a mut (dyn Write + Send),
-    hasher: Hasher,
-    pending: Vec<u8>,
-    workers: Option<Workers>,
-}
-
-struct Workers {
-    jobs: SyncSender<Job>,
-    results: VecDeque<Receiver<io::Result<Vec<u8>>>>,
-    /// Chunks under way at most: memory is bounded by this.
-    limit: usize,
-    sent: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Compressor {
-    method: Compression,
-    level: Option<i32>,
-}
-
-impl Compressor {
-    fn compress(self, chunk: &[u8]) -> io::Result<Vec<u8>> {
-        match self.method {
-            Compression::Uncompressed => Ok(chunk.to_vec()),
-            Compression::Gzip => {
-                let level = libdeflater::CompressionLvl::new(self.level.unwrap_or(6)).unwrap_or_default();
-                let mut compressor = libdeflater::Compressor::new(level);
-                let mut out = vec![0; compressor.gzip_compress_bound(chunk.len())];
-                let length = compressor.gzip_compress(chunk, &mut out).map_err(io::Error::other)?;
-                out.truncate(length);
-                Ok(out)
-            }
-            Compression::Zstd => zstd::bulk::compress(chunk, self.level.unwrap_or(3)),
-        }
-    }
-}
-
-impl<'a> Pipe<'a> {
-    fn plain(out: &'a mut (dyn Write + Send)) -> Pipe<'a> {
-        Pipe {
-            out,
-            hasher: Hasher::new(Algorithm::Sha256),
-            pending: Vec::new(),
-            workers: None,
-        }
-    }
-
-    fn compressed<'scope>(
-        out: &'a mut (dyn Write + Send),
-        compressor: Compressor,
-        threads: usize,
-        scope: &'scope std::thread::Scope<'scope, '_>,
-    ) -> Pipe<'a> {
-        let (jobs, queue) = sync_channel::<Job>(threads);
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads {
-            let queue = queue.clone();
-            scope.spawn(move || {
-                loop {
-                    let job = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-                    let Ok((chunk, result)) = job else { return };
-                    // Nobody waits any more once writing failed.
-                    let _ = result.send(compressor.compress(&chunk));
-                }
-            });
-        }
-        let workers = Workers {
-            jobs,
-            results: VecDeque::new(),
-            limit: threads * 2,
-            sent: false,
-        };
-        Pipe {
-            out,
-            hasher: Hasher::new(Algorithm::Sha256),
-            pending: Vec::with_capacity(CHUNK),
-            workers: Some(workers),
-        }
-    }
-
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        if self.workers.is_none() {
-            return self.out.write_all(bytes);
-        }
-        while !bytes.is_empty() {
-            let room = (CHUNK - self.pending.len()).min(bytes.len());
-            self.pending.extend_from_slice(&bytes[..room]);
-            bytes = &bytes[room..];
-            if self.pending.len() == CHUNK {
-                self.send_chunk()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send_chunk(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.pending, Vec::with_capacity(CHUNK));
-        let Some(workers) = &mut self.workers else {
-            return Ok(());
-        };
-        if workers.results.len() >= workers.limit {
-            receive(workers, self.out)?;
-        }
-        let (sender, receiver) = sync_channel(1);
-        workers
-            .jobs
-            .send((chunk, sender))
-            .map_err(|_| io::Error::other("the compressor threads ended"))?;
-        workers.results.push_back(receiver);
-        workers.sent = true;
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<DiffId> {
-        if self
-            .workers
-            .as_ref()
-            .is_some_and(|workers| !self.pending.is_empty() || !workers.sent)
-        {
-            self.send_chunk()?;
-        }
-        if let Some(workers) = &mut self.workers {
-            while !workers.results.is_empty() {
-                receive(workers, self.out)?;
-            }
-        }
-        Ok(DiffId(self.hasher.finish()))
-    }
-}
-
-fn receive(workers: &mut Workers, out: &mut (dyn Write + Send)) -> io::Result<()> {
-    let Some(result) = workers.results.pop_front() else {
-        return Ok(());
+    let packing = Packing {
+        plan,
+        setting,
+        epoch,
+        file_digests: true,
+        earlier: &Earlier::default(),
     };
-    let compressed = result
-        .recv()
-        .map_err(|_| io::Error::other("a compressor thread ended"))??;
-    out.write_all(&compressed)
+    let written = packing.write(out)?;
+    Ok((written.diff_id, written.index))
+}
+
+impl Packing<'_> {
+    /// Writes the compressed layer to anything.
+    pub fn write(&self, out: &mut (impl Write + Send)) -> Result<Written, PackError> {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = self.setting.threads.unwrap_or_else(cores).max(1);
+        std::thread::scope(|scope| {
+            let mut pipe = Pipe::new(out, self.setting, threads, self.earlier, scope).map_err(PackError::Write)?;
+            let index = self.write_entries(&mut pipe)?;
+            let (diff_id, members) = pipe.finish().map_err(PackError::Write)?;
+            Ok(Written {
+                diff_id,
+                index,
+                members,
+            })
+        })
+    }
+
+    fn write_entries(&self, pipe: &mut Pipe<'_>) -> Result<LayerIndex, PackError> {
+        let mut entries = Vec::with_capacity(self.plan.entries.len());
+        for planned in self
+            .plan
+            .entries
+            .iter()
+            .filter(|planned| !planned.entry.path.is_empty())
+        {
+            let mut entry = planned.entry.clone();
+            if let Some(epoch) = self.epoch.filter(|epoch| entry.mtime.seconds >= *epoch) {
+                entry.mtime = Mtime {
+                    seconds: epoch,
+                    nanos: 0,
+                };
+            }
+            let size = match entry.kind {
+                EntryKind::File { size, .. } => size,
+                _ => 0,
+            };
+            pipe.begin_entry(&entry.path, &header(&entry, entry.mtime.seconds), size)
+                .map_err(PackError::Write)?;
+            match &mut entry.kind {
+                EntryKind::File { digest, .. } => *digest = self.write_file(planned, size, digest.take(), pipe)?,
+                EntryKind::Directory { opaque: true } => pipe.write(&opaque_mark(&entry, entry.mtime.seconds)),
+                _ => {}
+            }
+            entries.push(entry);
+        }
+        pipe.write(&[0; 2 * BLOCK]);
+        Ok(LayerIndex::new(entries))
+    }
+
+    /// Writes a file, and gives its digest if that is known or asked for.
+    fn write_file(
+        &self,
+        planned: &PlannedEntry,
+        size: u64,
+        known: Option<Digest>,
+        pipe: &mut Pipe<'_>,
+    ) -> Result<Option<Digest>, PackError> {
+        let file = FileToWrite { planned, size };
+        let hasher =
+            |known: &Option<Digest>| (self.file_digests && known.is_none()).then(|| Hasher::new(Algorithm::Sha256));
+        match &planned.content {
+            Content::None => file.write(&mut io::empty(), known, hasher, pipe),
+            Content::Bytes(bytes) => file.write(&mut &bytes[..], known, hasher, pipe),
+            Content::In { dir, path, stamp } => {
+                let mut open = open_below(dir, path).map_err(file.unreadable())?;
+                let as_hashed = is_as_hashed(&open, stamp.as_ref()).map_err(file.unreadable())?;
+                file.write(&mut open, known.filter(|_| as_hashed), hasher, pipe)
+            }
+        }
+    }
+}
+
+/// A file on its way into the tar stream.
+#[derive(Clone, Copy)]
+struct FileToWrite<'a> {
+    planned: &'a PlannedEntry,
+    size: u64,
+}
+
+impl FileToWrite<'_> {
+    fn shown(self) -> String {
+        format!("/{}", String::from_utf8_lossy(&self.planned.entry.path))
+    }
+
+    fn unreadable(self) -> impl Fn(io::Error) -> PackError {
+        move |source| PackError::Read {
+            path: self.shown(),
+            source,
+        }
+    }
+
+    /// Writes the content, in as many members as it has pieces, and what fills the last block.
+    fn write(
+        self,
+        source: &mut impl Read,
+        known: Option<Digest>,
+        hasher: impl Fn(&Option<Digest>) -> Option<Hasher>,
+        pipe: &mut Pipe<'_>,
+    ) -> Result<Option<Digest>, PackError> {
+        let mut hasher = hasher(&known);
+        let mut found = 0;
+        while found < self.size {
+            let piece = boundaries::piece(self.size - found);
+            let length = usize::try_from(piece).unwrap_or(usize::MAX);
+            let read = pipe.fill(source, length, &mut hasher).map_err(self.unreadable())?;
+            found += read as u64;
+            if read < length {
+                return Err(self.changed(found));
+            }
+            if found < self.size {
+                pipe.end_member().map_err(PackError::Write)?;
+            }
+        }
+        let more = source.read(&mut [0; BLOCK]).map_err(self.unreadable())?;
+        if more > 0 {
+            return Err(self.changed(found + more as u64));
+        }
+        let padding = usize::try_from(self.size.next_multiple_of(BLOCK as u64) - self.size).unwrap_or(0);
+        pipe.write(&[0; BLOCK][..padding]);
+        Ok(hasher.map(Hasher::finish).or(known))
+    }
+
+    fn changed(self, found: u64) -> PackError {
+        PackError::Changed {
+            path: self.shown(),
+            expected: self.size,
+            found,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_store::FileStamp;
 use kiln_store::index::{Entry, EntryKind, LayerIndex};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -48,6 +49,8 @@ pub enum Content {
         dir: Arc<OwnedFd>,
         /// The path below it.
         path: Vec<u8>,
+        /// What the file looked like when the digest of its entry was found. None: the file never changes.
+        stamp: Option<FileStamp>,
     },
 }
 
@@ -94,6 +97,7 @@ pub fn plan_from_index(index: &LayerIndex, dir: &Arc<OwnedFd>) -> LayerPlan {
             EntryKind::File { .. } => Content::In {
                 dir: dir.clone(),
                 path: entry.path.clone(),
+                stamp: None,
             },
             _ => Content::None,
         },
@@ -101,17 +105,6 @@ pub fn plan_from_index(index: &LayerIndex, dir: &Arc<OwnedFd>) -> LayerPlan {
     };
     LayerPlan {
         entries: index.entries.iter().map(planned).collect(),
-    }
-}
-
-impl Content {
-    /// Opens the bytes.
-    pub fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
-        match self {
-            Content::None => Ok(Box::new(io::empty())),
-            Content::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
-            Content::In { dir, path } => Ok(Box::new(open_below(dir, path)?)),
-        }
     }
 }
 
@@ -139,7 +132,8 @@ pub fn write_tree_sharing(
 ) -> Result<LayerIndex, PlanError> {
     let mut shared = HashSet::new();
     let mut directories = Vec::new();
-    for planned in &plan.entries {
+    let mut entries: Vec<Entry> = plan.entries.iter().map(|planned| planned.entry.clone()).collect();
+    for (planned, made) in plan.entries.iter().zip(&mut entries) {
         let entry = &planned.entry;
         if entry.path.is_empty() {
             continue;
@@ -153,13 +147,18 @@ pub fn write_tree_sharing(
                 source,
             }
         };
-        if let Content::In { dir, path: from } = &planned.content
+        if let Content::In { dir, path: from, .. } = &planned.content
             && is_stable(dir)
             && share(entry, dir, from, &path, ownership, &mut shared).map_err(failed("link"))?
         {
             continue;
         }
-        make(planned, tree, &path).map_err(failed("write"))?;
+        let as_hashed = make(planned, tree, &path).map_err(failed("write"))?;
+        if let EntryKind::File { digest, .. } = &mut made.kind
+            && !as_hashed
+        {
+            *digest = None;
+        }
         if matches!(entry.kind, EntryKind::Whiteout | EntryKind::Hardlink { .. }) {
             continue;
         }
@@ -176,12 +175,11 @@ pub fn write_tree_sharing(
             source,
         })?;
     }
-    Ok(LayerIndex::new(
-        plan.entries.iter().map(|planned| planned.entry.clone()).collect(),
-    ))
+    Ok(LayerIndex::new(entries))
 }
 
-fn make(planned: &PlannedEntry, tree: &Path, path: &Path) -> io::Result<()> {
+/// Makes one entry. False: the file is no longer the one whose digest the plan has.
+fn make(planned: &PlannedEntry, tree: &Path, path: &Path) -> io::Result<bool> {
     let device = |kind, major, minor| {
         rustix::fs::mknodat(
             CWD,
@@ -191,36 +189,43 @@ fn make(planned: &PlannedEntry, tree: &Path, path: &Path) -> io::Result<()> {
             rustix::fs::makedev(major, minor),
         )
     };
+    let mut as_hashed = true;
     match &planned.entry.kind {
         EntryKind::Directory { opaque } => {
             std::fs::create_dir(path)?;
             if *opaque {
                 attributes::make_opaque(path)?;
             }
-            Ok(())
         }
         EntryKind::File { .. } => {
             let mut out = File::options().write(true).create_new(true).mode(0o600).open(path)?;
             match &planned.content {
-                Content::None => Ok(()),
-                Content::Bytes(bytes) => out.write_all(bytes),
-                // The standard library copies inside the kernel where the file systems allow it.
-                Content::In { dir, path } => io::copy(&mut open_below(dir, path)?, &mut out).map(drop),
+                Content::None => {}
+                Content::Bytes(bytes) => out.write_all(bytes)?,
+                Content::In { dir, path, stamp } => {
+                    let mut file = open_below(dir, path)?;
+                    as_hashed = is_as_hashed(&file, stamp.as_ref())?;
+                    // The standard library copies inside the kernel where the file systems allow it.
+                    io::copy(&mut file, &mut out)?;
+                }
             }
         }
-        EntryKind::Symlink { target } => std::os::unix::fs::symlink(OsStr::from_bytes(target), path),
-        EntryKind::Hardlink { target } => std::fs::hard_link(tree.join(OsStr::from_bytes(target)), path),
-        EntryKind::Whiteout => Ok(device(FileType::CharacterDevice, 0, 0)?),
+        EntryKind::Symlink { target } => std::os::unix::fs::symlink(OsStr::from_bytes(target), path)?,
+        EntryKind::Hardlink { target } => std::fs::hard_link(tree.join(OsStr::from_bytes(target)), path)?,
+        EntryKind::Whiteout => device(FileType::CharacterDevice, 0, 0)?,
         // A user namespace may not make devices; the index still has them, and a layer is packed from that.
-        EntryKind::CharDevice { major, minor } => ignore_refusal(device(FileType::CharacterDevice, *major, *minor)),
-        EntryKind::BlockDevice { major, minor } => ignore_refusal(device(FileType::BlockDevice, *major, *minor)),
-        EntryKind::Fifo => Ok(rustix::fs::mknodat(
-            CWD,
-            path,
-            FileType::Fifo,
-            Mode::from_raw_mode(0o600),
-            0,
-        )?),
+        EntryKind::CharDevice { major, minor } => ignore_refusal(device(FileType::CharacterDevice, *major, *minor))?,
+        EntryKind::BlockDevice { major, minor } => ignore_refusal(device(FileType::BlockDevice, *major, *minor))?,
+        EntryKind::Fifo => rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?,
+    }
+    Ok(as_hashed)
+}
+
+/// Whether a file is still the one that was hashed, as far as the stamp tells that was taken before.
+pub(crate) fn is_as_hashed(file: &File, stamp: Option<&FileStamp>) -> io::Result<bool> {
+    match stamp {
+        Some(stamp) => Ok(*stamp == FileStamp::from_stat(&rustix::fs::fstat(file)?)),
+        None => Ok(true),
     }
 }
 
@@ -330,6 +335,7 @@ mod tests {
             content: Content::In {
                 dir: dir.clone(),
                 path: b"file".to_vec(),
+                stamp: None,
             },
         };
         let plan = LayerPlan {

@@ -247,8 +247,9 @@ impl Store {
         })
     }
 
-    /// Removes a blob, whoever refers to it. False if it is not here.
+    /// Removes a blob and the list of its members, whoever refers to it. False if it is not here.
     pub fn delete_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.delete_blob_members(digest)?;
         let path = self.layout().blob(digest);
         match std::fs::remove_file(&path) {
             Ok(()) => Ok(true),

@@ -104,6 +104,34 @@ impl Store {
         read_records(database, sql, name, limit)
     }
 
+    /// The topmost layers of the newest records of a slot or, where it has none, of steps of a name, newest first: what a
+    /// step gave when its inputs were other ones. They need not be here any more.
+    pub fn earlier_results(&self, slot: &str, name: &str, limit: usize) -> Result<Vec<LayerId>, StoreError> {
+        let database = self.database()?;
+        let top =
+            "SELECT (SELECT layer FROM record_layers WHERE record = key ORDER BY position DESC LIMIT 1) FROM records";
+        let by_slot = format!("{top} WHERE slot = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2");
+        let by_name = format!("{top} WHERE name = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2");
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found: Vec<Option<String>> = database.read("list earlier results", |connection| {
+            let read = |sql: &str, of: &str| -> rusqlite::Result<Vec<Option<String>>> {
+                let mut statement = connection.prepare_cached(sql)?;
+                statement.query_map(params![of, limit], |row| row.get(0))?.collect()
+            };
+            let of_slot = read(&by_slot, slot)?;
+            if of_slot.is_empty() {
+                read(&by_name, name)
+            } else {
+                Ok(of_slot)
+            }
+        })?;
+        found
+            .into_iter()
+            .flatten()
+            .map(|text| text.parse().map_err(|_| database.invalid("layer id")))
+            .collect()
+    }
+
     /// The further keys that find a record.
     pub fn record_aliases(&self, key: &CacheKey) -> Result<Vec<CacheKey>, StoreError> {
         let database = self.database()?;
@@ -506,6 +534,20 @@ mod tests {
         };
         assert_eq!(names(10), ["new", "middle", "old"]);
         assert_eq!(names(1), ["new"]);
+    }
+
+    #[test]
+    fn earlier_results_are_those_of_the_slot_or_else_of_the_name() {
+        let (_directory, store) = temporary_store();
+        let (a, b) = (remote_layer(&store, "a"), remote_layer(&store, "b"));
+        for (name, layers, created) in [("old", vec![a.clone()], 1), ("new", vec![a.clone(), b.clone()], 2)] {
+            store.put_record(&record(name, layers, created), &[]).expect("put");
+        }
+        let results = |slot: &str, name: &str, limit| store.earlier_results(slot, name, limit).expect("list");
+        assert_eq!(results("stage 1", "?", 5), [b.clone(), a.clone()]);
+        assert_eq!(results("stage 1", "?", 1), [b]);
+        assert_eq!(results("stage 7", "old", 5), [a], "it moved");
+        assert_eq!(results("stage 7", "?", 5), []);
     }
 
     #[test]

@@ -343,6 +343,7 @@ impl Collector {
             Candidate::Blob(at) => {
                 let digest = &picture.blobs[at].digest;
                 decision.moved.push(layout.blob(digest));
+                decision.moved.push(layout.members_of(digest));
                 files.blobs.remove(digest);
             }
             Candidate::Plain(at) => {
@@ -424,14 +425,22 @@ impl Collector {
         Ok(())
     }
 
-    /// What has no place among the things that age: lock files that dead processes left, files' times in the future,
-    /// room in the database.
+    /// What has no place among the things that age: lock files and lists of members that dead processes left, files'
+    /// times in the future, room in the database.
     fn tidy(&self, files: &Files) -> Result<(), StoreError> {
         for path in &files.keys {
             let Ok(file) = std::fs::File::open(path) else { continue };
             // As the holder of the lock does: the file goes while it is locked.
             if try_lock(&file) == Ok(true) && is_same_file(&file, path)? {
                 drop(std::fs::remove_file(path));
+            }
+        }
+        for path in &files.members {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", path, error));
+                }
+                _ => {}
             }
         }
         let limit = unix_now().saturating_add(CLOCK_SLACK);

@@ -12,7 +12,7 @@ use crate::layer::LayerId;
 pub(crate) const FORMAT: u64 = 1;
 
 /// Names that may stand in the state directory.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "version",
     "lock",
     "gate",
@@ -22,6 +22,7 @@ const NAMES: [&str; 17] = [
     "store.db-wal",
     "store.db-shm",
     "blobs",
+    "members",
     "indexes",
     "trees",
     "contexts",
@@ -95,6 +96,16 @@ impl Layout {
 
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs(digest.algorithm()).join(digest.hex())
+    }
+
+    /// Made with the first packed blob.
+    pub(crate) fn members(&self) -> PathBuf {
+        self.root.join("members")
+    }
+
+    /// The list of a blob's members.
+    pub(crate) fn members_of(&self, blob: &Digest) -> PathBuf {
+        self.members().join(blob.hex())
     }
 
     pub(crate) fn indexes(&self) -> PathBuf {

@@ -11,6 +11,7 @@
 //! ├── store.db, -wal, -shm   SQLite: layers, cache records, documents; has a schema version of its own
 //! ├── blobs/<algorithm>/<hex>   content-addressed, mode 0444, complete and synced from the moment they have the name;
 //! │                          their time of modification is that of their last use
+//! ├── members/<hex>          of which members a packed blob is made ([`BlobMembers`]), named by its digest; goes with it
 //! ├── indexes/<layer id>     one layer index each ([`index`]), with version and checksum
 //! ├── trees/<layer id>/root  one unpacked layer each, in overlay's own form
 //! ├── contexts/<hex>         one stat cache each ([`StatCache`]), named by the digest of the context's path
@@ -62,7 +63,7 @@
 //!
 //! # Entry points
 //!
-//! [`Store::open`] gives a [`Store`]. Its methods stand with what they are about: blobs ([`BlobWriter`]), layers
+//! [`Store::open`] gives a [`Store`]. Its methods stand with what they are about: blobs ([`BlobWriter`], [`BlobMembers`]), layers
 //! ([`LayerRecord`], [`index::LayerIndex`], [`StagedTree`]), cache records ([`CacheRecord`]), leases ([`Lease`]),
 //! locks ([`KeyLock`]), documents ([`DocumentKind`]), collection ([`CollectOptions`], [`CollectPolicy`], [`Usage`]),
 //! [`Store::verify`] and [`repair`].
@@ -85,6 +86,7 @@ mod layer;
 mod layout;
 mod lease;
 mod lock;
+mod members;
 mod removal;
 mod repair;
 mod session;
@@ -110,6 +112,7 @@ pub use history::{BuildId, BuildIdError, BuildJournal, BuildState, HistoryLimit}
 pub use layer::{LayerBlob, LayerId, LayerIdError, LayerRecord};
 pub use lease::{Held, Lease};
 pub use lock::{CollectLock, KeyLock};
+pub use members::{BlobMember, BlobMembers};
 pub use removal::remove_directory_tree;
 pub use repair::{Remedy, Repaired, repair};
 pub use stat_cache::{FileStamp, StatCache};

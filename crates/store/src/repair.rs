@@ -87,6 +87,10 @@ impl Store {
                 self.delete_blob(&digest)?;
                 Ok(Remedy::Removed)
             }
+            Problem::Members { digest } => {
+                self.delete_blob_members(&digest)?;
+                Ok(Remedy::Removed)
+            }
             Problem::Unreadable { path, .. } | Problem::Stray { path } => self.set_aside(&path).map(Remedy::SetAside),
             Problem::Index { layer, .. } | Problem::Tree { layer, .. } => {
                 self.remove_forms(&layer)?;

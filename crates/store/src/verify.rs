@@ -43,6 +43,12 @@ pub enum Problem {
         /// The size of its content in bytes.
         size: u64,
     },
+    /// The list of a blob's members cannot be used.
+    #[error("the list of members of blob `{digest}` is damaged")]
+    Members {
+        /// The blob.
+        digest: Digest,
+    },
     /// A file cannot be read.
     #[error("failed to read `{path}`")]
     Unreadable {
@@ -137,6 +143,7 @@ impl Store {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512] {
             self.verify_blobs(algorithm, &mut report)?;
         }
+        self.verify_members(&mut report)?;
         self.verify_indexes(&mut report)?;
         self.verify_trees(&mut report)?;
         self.verify_names(&mut report)?;
@@ -239,6 +246,24 @@ impl Store {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => report.problems.push(Problem::Unreadable { path, source }),
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_members(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let directory = self.layout().members();
+        if !directory.exists() {
+            return Ok(());
+        }
+        for name in sorted_names(&directory)? {
+            let Some(digest) = blob_of_name(Algorithm::Sha256, &name) else {
+                let path = directory.join(name);
+                report.problems.push(Problem::Stray { path });
+                continue;
+            };
+            if self.members_are_sound(&digest)? == Some(false) {
+                report.problems.push(Problem::Members { digest });
             }
         }
         Ok(())

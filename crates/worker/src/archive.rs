@@ -59,7 +59,7 @@ impl StoreArchives {
 
 impl Archives for StoreArchives {
     fn unpack(&self, content: &Content) -> Result<Option<Unpacked>, ArchiveError> {
-        let Content::In { dir, path } = content else {
+        let Content::In { dir, path, .. } = content else {
             return Ok(None);
         };
         let Some(reader) = decompressed(dir, path).map_err(ArchiveError::Read)? else {

@@ -77,7 +77,8 @@ impl Context {
         })
     }
 
-    fn stamp(&self, path: &[u8]) -> Option<&FileStamp> {
+    /// What a regular file looked like when the context was read.
+    pub fn stamp(&self, path: &[u8]) -> Option<&FileStamp> {
         let entries = &self.index.entries;
         let found = entries.binary_search_by(|entry| entry.path.as_slice().cmp(path));
         self.stamps.get(found.ok()?)?.as_ref()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use kiln_graph::{Event, EventSink, ImageLayer, ImageOrigin, ImageSource, TransferKind};
-use kiln_image::pack::CompressionSetting;
+use kiln_image::pack::{CompressionSetting, Earlier, Packing};
 use kiln_image::plan::LayerPlan;
 use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 
 use crate::WorkerError;
 use crate::implied::{corrections, implied_directories};
+use crate::place::Place;
 use crate::remote_cache::ObjectCache;
 use crate::source_tree::open_directory;
 
@@ -85,6 +86,8 @@ struct Inner {
     blobs: Mutex<HashMap<LayerId, Arc<OnceCell<PackedLayer>>>>,
     /// Image and blob → whether it was sent there.
     sent: Mutex<HashMap<(String, Digest), Sent>>,
+    /// Where the steps stand that made layers.
+    places: Mutex<HashMap<LayerId, Place>>,
     /// Directories that layers have no entry for.
     implied: Mutex<HashMap<LayerId, Arc<Vec<Vec<u8>>>>>,
 }
@@ -134,6 +137,7 @@ impl Layers {
             trees: Mutex::default(),
             blobs: Mutex::default(),
             sent: Mutex::default(),
+            places: Mutex::default(),
             implied: Mutex::default(),
         };
         Layers { inner: Arc::new(inner) }
@@ -259,7 +263,7 @@ impl Layers {
     /// The blob of a layer with its later times set to `epoch`. It is another layer than the one that keeps its times,
     /// so that each is there under its own name.
     async fn clamped_blob(&self, id: &LayerId, epoch: i64) -> Result<PackedLayer, WorkerError> {
-        let clamped = LayerId::of_recipe(&Digest::sha256(format!("layer {id} until {epoch}")));
+        let clamped = clamped(id, epoch);
         if let Some(record) = self.record(&clamped).await?
             && let Some(packed) = self.stored_blob(&record)?
         {
@@ -332,6 +336,33 @@ impl Layers {
         self.pack_tree_as(id, id)
     }
 
+    /// Notes where the step stands that made a layer: if it is packed, what did not change since the step gave another one is
+    /// copied from that one's blob.
+    pub fn made_at(&self, id: &LayerId, place: Place) {
+        lock(&self.inner.places).entry(id.clone()).or_insert(place);
+    }
+
+    /// What need not be compressed again of a layer, which is packed for `packed`.
+    fn earlier(&self, id: &LayerId, packed: &LayerId) -> Result<Earlier, WorkerError> {
+        let Some(place) = lock(&self.inner.places).get(id).cloned() else {
+            return Ok(Earlier::default());
+        };
+        let store = &self.inner.store;
+        let mut blobs = Vec::new();
+        for earlier in place.earlier_layers(store)? {
+            let earlier = match self.inner.epoch {
+                Some(epoch) if id != packed => clamped(&earlier, epoch),
+                _ => earlier,
+            };
+            if earlier != *packed
+                && let Some(record) = store.layer(&earlier)?
+            {
+                blobs.extend(record.blobs.into_iter().map(|blob| blob.descriptor.digest));
+            }
+        }
+        Ok(Earlier::open(store, &blobs, self.inner.compression)?)
+    }
+
     /// Packs the tree of one layer to a blob that belongs to another.
     fn pack_tree_as(&self, id: &LayerId, packed: &LayerId) -> Result<PackedLayer, WorkerError> {
         let tree = self
@@ -344,13 +375,33 @@ impl Layers {
             Some(index) => kiln_image::plan::plan_of_tree(&tree, &index)?,
             None => kiln_image::plan::plan_from_tree(&tree)?,
         };
-        self.pack(packed, &plan, self.inner.epoch)
+        let packing = Packing {
+            plan: &plan,
+            setting: self.inner.compression,
+            epoch: self.inner.epoch,
+            // The layer has an index, or its tree has the files to look at.
+            file_digests: false,
+            earlier: &self.earlier(id, packed)?,
+        };
+        self.pack(packed, packing)
     }
 
-    /// Packs a plan to a blob that belongs to a layer.
-    pub fn pack(&self, id: &LayerId, plan: &LayerPlan, epoch: Option<i64>) -> Result<PackedLayer, WorkerError> {
+    /// Packs the plan of a layer that has no tree.
+    pub fn pack_plan(&self, id: &LayerId, plan: &LayerPlan) -> Result<PackedLayer, WorkerError> {
+        let packing = Packing {
+            plan,
+            setting: self.inner.compression,
+            epoch: None,
+            file_digests: true,
+            earlier: &self.earlier(id, id)?,
+        };
+        self.pack(id, packing)
+    }
+
+    /// Packs to a blob that belongs to a layer.
+    fn pack(&self, id: &LayerId, packing: Packing<'_>) -> Result<PackedLayer, WorkerError> {
         let out = self.inner.store.new_blob()?;
-        let packed = kiln_image::pack::pack_layer(plan, self.inner.compression, epoch, out)?;
+        let packed = kiln_image::pack::pack_layer(packing, out)?;
         let descriptor = Descriptor::new(packed.media_type, packed.digest, packed.size);
         let layer = PackedLayer {
             diff_id: packed.diff_id,
@@ -660,6 +711,11 @@ impl Layers {
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
+}
+
+/// The layer that another one is with its later times set to `epoch`.
+fn clamped(id: &LayerId, epoch: i64) -> LayerId {
+    LayerId::of_recipe(&Digest::sha256(format!("layer {id} until {epoch}")))
 }
 
 /// The lock under which a layer's forms are made.

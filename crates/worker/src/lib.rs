@@ -30,6 +30,8 @@ pub mod local;
 pub mod mask;
 pub mod mounts;
 pub mod owner;
+mod place;
+mod planned_layer;
 pub mod remote_cache;
 pub mod remotes;
 pub mod selection;

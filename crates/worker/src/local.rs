@@ -1,28 +1,28 @@
 //! One machine's worker.
 
 use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, LocalSource, Op, Vertex};
-use kiln_image::plan::LayerPlan;
 use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
 use kiln_oci::Digest;
 use kiln_solver::key::cache_key;
 use kiln_solver::{Found, Input, Root, Selection, Source, StepContext, Worker};
-use kiln_store::index::{Entry, EntryKind, Mtime};
-use kiln_store::{CacheKey, CacheRecord, KeyLock, LayerId, LayerRecord, Store};
+use kiln_store::index::{Entry, Mtime};
+use kiln_store::{CacheKey, CacheRecord, KeyLock, LayerId, Store};
 use tokio::sync::OnceCell;
 
 use crate::archive::StoreArchives;
-use crate::context::{Context, hash_file};
+use crate::context::Context;
 use crate::copy::{CopyError, CopyInputs, plan_layer};
 use crate::destination::Destination;
 use crate::exec::ExecSettings;
-use crate::layers::{Layers, blocking, lock_of};
+use crate::layers::{Layers, blocking};
+use crate::place::Place as StepPlace;
+use crate::planned_layer::{clamp_times, content_digest, know_digests, make_layer, recipe};
 use crate::remote_cache::CacheImports;
 use crate::selection::FileDigests;
 use crate::source_tree::{Place, SourceError, SourceTree, clean, known_digest};
@@ -154,8 +154,11 @@ impl LocalWorker {
                 },
             );
             let contexts = [context];
-            let plan = plan_layer(&op, &inputs, destination).map_err(|source| explain(source, &contexts))?;
-            make_layer(&layers, plan, &contexts, (true, false), ownership)
+            let mut plan = plan_layer(&op, &inputs, destination).map_err(|source| explain(source, &contexts))?;
+            know_digests(&mut plan, &contexts)?;
+            let id = LayerId::of_recipe(&recipe(&plan));
+            make_layer(&layers, &id, &plan, &contexts, (true, false), ownership)?;
+            Ok(id)
         });
         Ok(vec![made.await?].into())
     }
@@ -183,7 +186,7 @@ impl LocalWorker {
             self.settings.wants.blob(&vertex.id),
         );
         let layers = self.settings.layers.clone();
-        let (op, ownership) = (op.clone(), self.settings.ownership);
+        let (op, ownership, place) = (op.clone(), self.settings.ownership, StepPlace::of(vertex));
         let made = blocking(move || {
             let options = UnpackOptions {
                 ownership,
@@ -207,7 +210,13 @@ impl LocalWorker {
             if let Some(epoch) = op.epoch {
                 clamp_times(&mut plan, epoch);
             }
-            make_layer(&layers, plan, &contexts, wants, ownership)
+            know_digests(&mut plan, &contexts)?;
+            let id = LayerId::of_recipe(&recipe(&plan));
+            if let Some(place) = place {
+                layers.made_at(&id, place);
+            }
+            make_layer(&layers, &id, &plan, &contexts, wants, ownership)?;
+            Ok(id)
         });
         let layer = made.await?;
         Ok(base.iter().cloned().chain([layer]).collect())
@@ -228,125 +237,6 @@ impl LocalWorker {
     pub async fn read_file(&self, root: &Root, view: &RootView, path: &[u8]) -> Result<Option<Vec<u8>>, WorkerError> {
         crate::exec::read_file(&self.settings.layers, root, view, path).await
     }
-}
-
-/// No time is later than `SOURCE_DATE_EPOCH`.
-fn clamp_times(plan: &mut LayerPlan, epoch: i64) {
-    for planned in plan
-        .entries
-        .iter_mut()
-        .filter(|planned| planned.entry.mtime.seconds >= epoch)
-    {
-        planned.entry.mtime = Mtime {
-            seconds: epoch,
-            nanos: 0,
-        };
-    }
-}
-
-/// Makes a plan a layer, in the form that will be asked for. The same plan is the same layer, for every platform.
-fn make_layer(
-    layers: &Layers,
-    plan: LayerPlan,
-    contexts: &[Arc<Context>],
-    (tree, blob): (bool, bool),
-    ownership: Ownership,
-) -> Result<LayerId, WorkerError> {
-    let store = layers.store();
-    let id = LayerId::of_recipe(&recipe(&plan, contexts)?);
-    let _lock = store.lock_key(&lock_of(&id))?;
-    let known = store.layer(&id)?.is_some();
-    let tree = tree || !blob;
-    if tree && store.tree(&id)?.is_none() {
-        let staged = store.stage_tree()?;
-        // The user changes the files of a context in place; those of layers never change.
-        let is_stable = |dir: &Arc<_>| !contexts.iter().any(|context| Arc::ptr_eq(&context.directory, dir));
-        let index = kiln_image::plan::write_tree_sharing(&plan, staged.path(), ownership, &is_stable)?;
-        keep_times(&plan, contexts, staged.path())?;
-        store.put_layer_index(&id, &index)?;
-        staged.commit(&id)?;
-    }
-    let packed = known && layers.has_blob(&id)?;
-    if !tree && !packed {
-        layers.pack(&id, &plan, None)?;
-    }
-    if store.layer(&id)?.is_none() {
-        store.put_layer(&LayerRecord::new(id.clone()))?;
-    }
-    Ok(id)
-}
-
-/// Steps see the files of a context with their own times: build tools compare them with what they keep in cache
-/// mounts. The layer's index, and so its blob, has the time of the request.
-fn keep_times(plan: &LayerPlan, contexts: &[Arc<Context>], tree: &Path) -> Result<(), WorkerError> {
-    use kiln_image::plan::Content;
-    for planned in &plan.entries {
-        let Content::In { dir, path } = &planned.content else {
-            continue;
-        };
-        let context = contexts.iter().find(|context| Arc::ptr_eq(&context.directory, dir));
-        if let Some(mtime) = context.and_then(|context| context.modified(path)) {
-            let entry = Entry {
-                mtime,
-                ..planned.entry.clone()
-            };
-            let path = tree.join(std::ffi::OsStr::from_bytes(&entry.path));
-            kiln_image::plan::set_time(&path, &entry).map_err(|source| WorkerError::Io {
-                operation: "set the time of",
-                path,
-                source,
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// The digest of everything that decides a planned layer's bytes.
-fn recipe(plan: &LayerPlan, contexts: &[Arc<Context>]) -> Result<Digest, WorkerError> {
-    let mut hasher = kiln_oci::Hasher::new(kiln_oci::Algorithm::Sha256);
-    for planned in &plan.entries {
-        let mut entry = planned.entry.clone();
-        if let EntryKind::File { digest, .. } = &mut entry.kind
-            && digest.is_none()
-        {
-            *digest = Some(content_digest(&planned.content, contexts)?);
-        }
-        hasher.update(entry_text(&entry).as_bytes());
-    }
-    Ok(hasher.finish())
-}
-
-fn content_digest(content: &kiln_image::plan::Content, contexts: &[Arc<Context>]) -> Result<Digest, WorkerError> {
-    use kiln_image::plan::Content;
-    match content {
-        Content::Bytes(bytes) => Ok(Digest::sha256(bytes)),
-        Content::In { dir, path } => {
-            if let Some(context) = contexts.iter().find(|context| Arc::ptr_eq(&context.directory, dir)) {
-                return Ok(context.digest(path)?);
-            }
-            let read = hash_file(dir, path);
-            read.map_err(|source| WorkerError::Io {
-                operation: "read",
-                path: String::from_utf8_lossy(path).into_owned().into(),
-                source,
-            })
-        }
-        _ => Ok(Digest::sha256("")),
-    }
-}
-
-fn entry_text(entry: &Entry) -> String {
-    format!(
-        "{:?} {:?} {:o} {}:{} {}.{} {:?}\n",
-        String::from_utf8_lossy(&entry.path),
-        entry.kind,
-        entry.mode,
-        entry.uid,
-        entry.gid,
-        entry.mtime.seconds,
-        entry.mtime.nanos,
-        entry.xattrs
-    )
 }
 
 fn names_an_owner(op: &FileOp) -> bool {
@@ -506,6 +396,9 @@ impl Worker for LocalWorker {
                     ..
                 } = &self.settings;
                 let root = crate::exec::run(layers, settings, vertex, exec, &roots, imports, context).await?;
+                if let (Some(id), Some(place)) = (root.last(), StepPlace::of(vertex)) {
+                    layers.made_at(id, place);
+                }
                 self.pack_early(vertex, &root);
                 Ok(root)
             }

@@ -190,7 +190,7 @@ impl SourceTree {
             }
         };
         match dir {
-            Some(dir) => Ok(Content::In { dir, path }),
+            Some(dir) => Ok(Content::In { dir, path, stamp: None }),
             None => Err(SourceError::NotFound {
                 path: String::from_utf8_lossy(&path).into_owned(),
                 origin: self.origin(),

@@ -16,7 +16,7 @@ use crate::layout::ROOT;
 use crate::lock::try_lock;
 use crate::store::Store;
 
-/// A blob's file.
+/// A blob's file, and the list of its members.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlobFile {
     /// On disk.
@@ -41,6 +41,8 @@ pub(crate) struct Plain {
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     pub(crate) blobs: HashMap<Digest, BlobFile>,
+    /// Lists of members whose blobs are gone.
+    pub(crate) members: Vec<PathBuf>,
     pub(crate) indexes: HashMap<LayerId, u64>,
     pub(crate) trees: HashMap<LayerId, u64>,
     pub(crate) contexts: Vec<Plain>,
@@ -64,11 +66,18 @@ impl Store {
     pub(crate) fn files(&self, give_up: &dyn Fn() -> bool) -> Result<Result<Files, GivenUp>, StoreError> {
         let layout = self.layout();
         let mut files = Files::default();
+        // Before the blobs: a list is written after its blob, so that whatever is listed here had one.
+        let mut members: HashMap<Digest, u64> = HashMap::new();
+        each(&layout.members(), |entry, metadata| {
+            if let Some(digest) = blob_of_name(Algorithm::Sha256, &entry.file_name()) {
+                members.insert(digest, on_disk(metadata));
+            }
+        })?;
         for algorithm in [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512] {
             each(&layout.blobs(algorithm), |entry, metadata| {
                 if let Some(digest) = blob_of_name(algorithm, &entry.file_name()) {
                     let file = BlobFile {
-                        bytes: on_disk(metadata),
+                        bytes: on_disk(metadata) + members.remove(&digest).unwrap_or(0),
                         used_unix: metadata.mtime(),
                         linked: metadata.nlink() > 1,
                     };
@@ -76,6 +85,7 @@ impl Store {
                 }
             })?;
         }
+        files.members = members.keys().map(|digest| layout.members_of(digest)).collect();
         each(&layout.indexes(), |entry, metadata| {
             if let Some(layer) = layer_of(entry) {
                 files.indexes.insert(layer, on_disk(metadata));
