@@ -71,6 +71,8 @@ pub struct Packed {
     pub media_type: MediaType,
     /// The entries with the digests of the files.
     pub index: LayerIndex,
+    /// Bytes of the blob that were copied from earlier ones.
+    pub copied: u64,
 }
 
 /// Why a layer cannot be packed.
@@ -138,6 +140,8 @@ pub struct Written {
     pub index: LayerIndex,
     /// The members that its bytes are made of; none where nothing is compressed.
     pub members: Vec<BlobMember>,
+    /// Bytes that were copied from earlier blobs.
+    pub copied: u64,
 }
 
 /// Packs a plan to a blob, beside which its members are kept.
@@ -158,6 +162,7 @@ pub fn pack_layer(packing: Packing<'_>, mut out: BlobWriter) -> Result<Packed, P
         size,
         media_type: packing.setting.media_type(),
         index: written.index,
+        copied: written.copied,
     })
 }
 
@@ -187,11 +192,12 @@ impl Packing<'_> {
         std::thread::scope(|scope| {
             let mut pipe = Pipe::new(out, self.setting, threads, self.earlier, scope).map_err(PackError::Write)?;
             let index = self.write_entries(&mut pipe)?;
-            let (diff_id, members) = pipe.finish().map_err(PackError::Write)?;
+            let piped = pipe.finish().map_err(PackError::Write)?;
             Ok(Written {
-                diff_id,
+                diff_id: piped.diff_id,
                 index,
-                members,
+                members: piped.members,
+                copied: piped.copied,
             })
         })
     }

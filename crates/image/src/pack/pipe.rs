@@ -31,6 +31,17 @@ struct Made {
     content: Vec<u8>,
     bytes: Vec<u8>,
     member: Option<BlobMember>,
+    /// Whether it was copied from an earlier blob.
+    copied: bool,
+}
+
+/// What a whole stream came to.
+pub(super) struct Piped {
+    pub(super) diff_id: DiffId,
+    /// The members that the blob is made of, if they are told apart.
+    pub(super) members: Vec<BlobMember>,
+    /// Bytes that were copied from earlier blobs.
+    pub(super) copied: u64,
 }
 
 /// Takes the tar stream and gives the blob's bytes to `out`, in order.
@@ -46,6 +57,7 @@ pub(super) struct Pipe<'a> {
     /// Room that was used before. To ask the system for it again, page by page, takes as long as to hash what is in it.
     spare: Vec<Vec<u8>>,
     members: Vec<BlobMember>,
+    copied: u64,
 }
 
 impl<'a> Pipe<'a> {
@@ -89,6 +101,7 @@ impl<'a> Pipe<'a> {
             limit: threads + threads.min(4),
             spare: Vec::new(),
             members: Vec::new(),
+            copied: 0,
         })
     }
 
@@ -156,15 +169,19 @@ impl<'a> Pipe<'a> {
         Ok(())
     }
 
-    /// Ends the stream. The members are those of the blob.
-    pub(super) fn finish(mut self) -> io::Result<(DiffId, Vec<BlobMember>)> {
+    /// Ends the stream.
+    pub(super) fn finish(mut self) -> io::Result<Piped> {
         if !self.pending.is_empty() || (self.replies.is_empty() && self.members.is_empty()) {
             self.end_member()?;
         }
         while !self.replies.is_empty() {
             self.receive()?;
         }
-        Ok((DiffId(self.hasher.finish()), self.members))
+        Ok(Piped {
+            diff_id: DiffId(self.hasher.finish()),
+            members: self.members,
+            copied: self.copied,
+        })
     }
 
     fn receive(&mut self) -> io::Result<()> {
@@ -176,6 +193,9 @@ impl<'a> Pipe<'a> {
             .map_err(|_| io::Error::other("a compressor thread ended"))??;
         self.out.write_all(&made.bytes)?;
         self.members.extend(made.member);
+        if made.copied {
+            self.copied += made.bytes.len() as u64;
+        }
         for mut room in [made.content, made.bytes] {
             room.clear();
             self.spare.push(room);
@@ -199,11 +219,14 @@ impl MemberMaker<'_> {
                 bytes: content,
                 content: bytes,
                 member: None,
+                copied: false,
             });
         }
         let digest = Digest::sha256(&content);
         let bound = content.len().saturating_add(content.len() / 8 + OVERHEAD);
-        let member = match self.earlier.copy(&digest, bound, &mut bytes) {
+        let copied = self.earlier.copy(&digest, bound, &mut bytes);
+        let was_copied = copied.is_some();
+        let member = match copied {
             Some(member) => member,
             None => {
                 self.compressor.compress(&content, &mut bytes)?;
@@ -218,6 +241,7 @@ impl MemberMaker<'_> {
             content,
             bytes,
             member: Some(member),
+            copied: was_copied,
         })
     }
 }
