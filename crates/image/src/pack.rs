@@ -27,7 +27,7 @@ pub use earlier::Earlier;
 use pipe::Pipe;
 
 /// How layers are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CompressionSetting {
     /// The method.
     pub compression: Compression,
@@ -38,7 +38,7 @@ pub struct CompressionSetting {
 }
 
 impl Default for CompressionSetting {
-    /// Gzip, which everything reads, at the level that most tools use.
+    /// Gzip, which everything reads.
     fn default() -> CompressionSetting {
         CompressionSetting {
             compression: Compression::Gzip,
@@ -49,6 +49,16 @@ impl Default for CompressionSetting {
 }
 
 impl CompressionSetting {
+    /// The same by another method, at its usual level.
+    #[must_use]
+    pub fn by(self, compression: Compression) -> CompressionSetting {
+        CompressionSetting {
+            compression,
+            level: None,
+            ..self
+        }
+    }
+
     fn media_type(self) -> MediaType {
         match self.compression {
             Compression::Uncompressed => MediaType::OCI_LAYER,

@@ -10,6 +10,7 @@ use kiln_oci::{Algorithm, Digest, Hasher};
 
 use crate::StoreError;
 use crate::cache_record::USE_GRANULARITY;
+use crate::early_sync::EarlySync;
 use crate::session::{Session, random_token};
 use crate::store::Store;
 
@@ -31,6 +32,7 @@ pub struct BlobWriter {
     hasher: Hasher,
     buffer: Vec<u8>,
     size: u64,
+    early: EarlySync,
     committed: bool,
 }
 
@@ -76,8 +78,9 @@ impl BlobWriter {
         self.store.hold_blob(&digest)?;
         let exists = self.store.blob_size(&digest)? == Some(self.size);
         if !exists {
-            let make = || -> io::Result<()> {
+            let mut make = || -> io::Result<()> {
                 self.file.set_permissions(std::fs::Permissions::from_mode(BLOB_MODE))?;
+                self.early.finish()?;
                 self.file.sync_all()?;
                 std::fs::rename(&self.path, &target)
             };
@@ -90,6 +93,7 @@ impl BlobWriter {
     fn write_buffer(&mut self) -> Result<(), StoreError> {
         self.hasher.update(&self.buffer);
         let written = self.file.write_all(&self.buffer);
+        self.early.wrote(&self.file, self.buffer.len());
         self.buffer.clear();
         written.map_err(|error| StoreError::io("write", &self.path, error))
     }
@@ -124,6 +128,7 @@ impl io::Write for BlobWriter {
             self.file
                 .write_all(bytes)
                 .map_err(|error| StoreError::io("write", &self.path, error))?;
+            self.early.wrote(&self.file, bytes.len());
         } else {
             self.buffer.extend_from_slice(bytes);
         }
@@ -243,6 +248,7 @@ impl Store {
             hasher: Hasher::new(algorithm),
             buffer: Vec::new(),
             size: 0,
+            early: EarlySync::default(),
             committed: false,
         })
     }

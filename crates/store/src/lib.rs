@@ -77,6 +77,7 @@ mod collect;
 mod database;
 mod document;
 mod document_kind;
+mod early_sync;
 mod error;
 mod gate;
 mod history;
@@ -112,7 +113,7 @@ pub use history::{BuildId, BuildIdError, BuildJournal, BuildState, HistoryLimit}
 pub use layer::{LayerBlob, LayerId, LayerIdError, LayerRecord};
 pub use lease::{Held, Lease};
 pub use lock::{CollectLock, KeyLock};
-pub use members::{BlobMember, BlobMembers};
+pub use members::{BlobMember, BlobMembers, MemberHash};
 pub use removal::remove_directory_tree;
 pub use repair::{Remedy, Repaired, repair};
 pub use stat_cache::{FileStamp, StatCache};

@@ -4,6 +4,7 @@
 //! in `members/`, named by the blob's digest. It goes with the blob. A list that is missing or damaged costs time and
 //! nothing else: what it would have saved is compressed again.
 
+use std::fmt;
 use std::path::Path;
 
 use kiln_oci::Digest;
@@ -16,8 +17,8 @@ use crate::wire::{WireError, WireReader, WireWriter};
 /// The last byte is the version of the format. Files of other versions are of no use to this one.
 const MAGIC: &[u8; 5] = b"KLBM\x01";
 
-/// Two digests with their tags, and a length.
-const SMALLEST_MEMBER: usize = 2 * 33 + 1;
+/// Two hashes and a length.
+const SMALLEST_MEMBER: usize = 2 * 32 + 1;
 
 /// The members of one blob, in order. Together they are the whole blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +32,30 @@ pub struct BlobMembers {
 /// One member of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobMember {
-    /// Digest of the bytes that it gives back.
-    pub content: Digest,
-    /// Digest of the bytes that it is.
-    pub compressed: Digest,
+    /// Hash of the bytes that it gives back.
+    pub content: MemberHash,
+    /// Hash of the bytes that it is.
+    pub compressed: MemberHash,
     /// How many bytes it is.
     pub length: u64,
+}
+
+/// What tells the bytes of members apart. It is BLAKE3, which no specification knows and which takes a quarter of the time
+/// that SHA-256 takes: every byte of every layer goes through it, and it never leaves the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MemberHash([u8; 32]);
+
+impl MemberHash {
+    /// The hash of some bytes.
+    pub fn of(bytes: &[u8]) -> MemberHash {
+        MemberHash(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for MemberHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
 }
 
 impl Store {
@@ -110,8 +129,8 @@ fn encode(members: &BlobMembers) -> Vec<u8> {
     writer.bytes(members.made_by.as_bytes());
     writer.number(members.members.len() as u64);
     for member in &members.members {
-        writer.digest(Some(&member.content));
-        writer.digest(Some(&member.compressed));
+        writer.raw(&member.content.0);
+        writer.raw(&member.compressed.0);
         writer.number(member.length);
     }
     writer.finish_with_checksum()
@@ -125,8 +144,8 @@ fn decode(bytes: &[u8]) -> Result<BlobMembers, WireError> {
     let mut members = Vec::with_capacity(count);
     for _ in 0..count {
         members.push(BlobMember {
-            content: reader.digest()?.ok_or(WireError::Invalid)?,
-            compressed: reader.digest()?.ok_or(WireError::Invalid)?,
+            content: hash(&mut reader)?,
+            compressed: hash(&mut reader)?,
             length: reader.number()?,
         });
     }
@@ -134,6 +153,11 @@ fn decode(bytes: &[u8]) -> Result<BlobMembers, WireError> {
         return Err(WireError::Invalid);
     }
     Ok(BlobMembers { made_by, members })
+}
+
+fn hash(reader: &mut WireReader<'_>) -> Result<MemberHash, WireError> {
+    let raw = <[u8; 32]>::try_from(reader.take(32)?);
+    Ok(MemberHash(raw.map_err(|_| WireError::Truncated)?))
 }
 
 #[cfg(test)]
@@ -147,8 +171,8 @@ mod tests {
         BlobMembers {
             made_by: "gzip 6".into(),
             members: vec![BlobMember {
-                content: Digest::sha256("inside"),
-                compressed: Digest::sha256("content"),
+                content: MemberHash::of(b"inside"),
+                compressed: MemberHash::of(b"content"),
                 length,
             }],
         }

@@ -48,6 +48,11 @@ impl WireWriter {
         self.bytes.extend_from_slice(value);
     }
 
+    /// Bytes whose length the reader knows.
+    pub(crate) fn raw(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+    }
+
     pub(crate) fn digest(&mut self, digest: Option<&Digest>) {
         let Some(digest) = digest else { return self.byte(0) };
         self.byte(match digest.algorithm() {

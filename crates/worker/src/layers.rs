@@ -1,20 +1,23 @@
 //! The forms of a layer, made on demand: an index to answer questions, a tree to run in, a blob to export.
 
+mod blobs;
+
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use kiln_graph::{Event, EventSink, ImageLayer, ImageOrigin, ImageSource, TransferKind};
-use kiln_image::pack::{CompressionSetting, Earlier, Packing};
-use kiln_image::plan::LayerPlan;
+use kiln_image::pack::CompressionSetting;
 use kiln_image::unpack::{Ownership, UnpackOptions};
 use kiln_image::view::RootView;
 use kiln_oci::{Descriptor, DiffId, Digest, Reference};
 use kiln_registry::Client;
 use kiln_store::index::LayerIndex;
-use kiln_store::{CacheKey, LayerBlob, LayerId, LayerRecord, Store};
+use kiln_store::{CacheKey, LayerId, LayerRecord, Store};
 use tokio::sync::OnceCell;
+
+pub use blobs::CacheCompression;
 
 use crate::WorkerError;
 use crate::implied::{corrections, implied_directories};
@@ -58,6 +61,9 @@ pub struct PackedLayer {
     pub descriptor: Descriptor,
 }
 
+/// Filled when a layer is packed.
+type PackedOnce = Arc<OnceCell<PackedLayer>>;
+
 /// Filled when a blob has arrived at its destination.
 pub(crate) type Sent = Arc<OnceCell<()>>;
 
@@ -83,7 +89,7 @@ struct Inner {
     compression: CompressionSetting,
     remotes: Mutex<HashMap<LayerId, Remote>>,
     trees: Mutex<HashMap<LayerId, Arc<OnceCell<PathBuf>>>>,
-    blobs: Mutex<HashMap<LayerId, Arc<OnceCell<PackedLayer>>>>,
+    blobs: Mutex<HashMap<(LayerId, CompressionSetting), PackedOnce>>,
     /// Image and blob → whether it was sent there.
     sent: Mutex<HashMap<(String, Digest), Sent>>,
     /// Where the steps stand that made layers.
@@ -205,89 +211,6 @@ impl Layers {
         Ok(cached && !self.inner.store.blob_exists(blob)?)
     }
 
-    /// The compressed layer: as it was pulled, or packed now from its tree. Asked for twice, it is made once.
-    pub async fn blob(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
-        let cell = lock(&self.inner.blobs).entry(id.clone()).or_default().clone();
-        cell.get_or_try_init(|| self.make_blob(id, diff_id)).await.cloned()
-    }
-
-    /// What a manifest says of a layer. The blob itself may still be only in the registry that the image came from.
-    pub async fn described(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
-        let remote = lock(&self.inner.remotes).get(id).cloned();
-        match remote {
-            Some(remote) => Ok(PackedLayer {
-                diff_id: remote.diff_id,
-                descriptor: remote.descriptor,
-            }),
-            None => self.blob(id, diff_id).await,
-        }
-    }
-
-    async fn make_blob(&self, id: &LayerId, diff_id: Option<&DiffId>) -> Result<PackedLayer, WorkerError> {
-        if diff_id.is_none()
-            && let Some(epoch) = self.inner.epoch
-            && self.is_later(id, epoch)?
-        {
-            return self.clamped_blob(id, epoch).await;
-        }
-        let record = self.record(id).await?;
-        if let Some(record) = &record
-            && let Some(packed) = self.stored_blob(record)?
-        {
-            return Ok(packed);
-        }
-        let remote = lock(&self.inner.remotes).get(id).cloned();
-        if let (Some(remote), Some(diff_id)) = (&remote, diff_id) {
-            self.fetch(remote).await?;
-            let packed = PackedLayer {
-                diff_id: diff_id.clone(),
-                descriptor: remote.descriptor.clone(),
-            };
-            self.keep_blob(id, &packed, None)?;
-            return Ok(packed);
-        }
-        let (layers, id) = (self.clone(), id.clone());
-        blocking(move || layers.pack_tree(&id)).await
-    }
-
-    /// Whether a layer of a step has files that are later than the build's time. Layers of others stay as they are.
-    fn is_later(&self, id: &LayerId, epoch: i64) -> Result<bool, WorkerError> {
-        let store = &self.inner.store;
-        if lock(&self.inner.remotes).contains_key(id) || store.tree(id)?.is_none() {
-            return Ok(false);
-        }
-        let index = store.layer_index(id)?;
-        Ok(index.is_some_and(|index| index.entries.iter().any(|entry| entry.mtime.seconds > epoch)))
-    }
-
-    /// The blob of a layer with its later times set to `epoch`. It is another layer than the one that keeps its times,
-    /// so that each is there under its own name.
-    async fn clamped_blob(&self, id: &LayerId, epoch: i64) -> Result<PackedLayer, WorkerError> {
-        let clamped = clamped(id, epoch);
-        if let Some(record) = self.record(&clamped).await?
-            && let Some(packed) = self.stored_blob(&record)?
-        {
-            return Ok(packed);
-        }
-        let (layers, id) = (self.clone(), id.clone());
-        blocking(move || layers.pack_tree_as(&id, &clamped)).await
-    }
-
-    fn stored_blob(&self, record: &LayerRecord) -> Result<Option<PackedLayer>, WorkerError> {
-        let Some(diff_id) = &record.diff_id else {
-            return Ok(None);
-        };
-        for blob in &record.blobs {
-            if self.inner.store.blob_exists(&blob.descriptor.digest)? {
-                return Ok(Some(PackedLayer {
-                    diff_id: diff_id.clone(),
-                    descriptor: blob.descriptor.clone(),
-                }));
-            }
-        }
-        Ok(None)
-    }
-
     async fn record(&self, id: &LayerId) -> Result<Option<LayerRecord>, WorkerError> {
         Ok(self.inner.store.layer(id)?)
     }
@@ -330,107 +253,6 @@ impl Layers {
                 total: Some(total),
             })
         }
-    }
-
-    fn pack_tree(&self, id: &LayerId) -> Result<PackedLayer, WorkerError> {
-        self.pack_tree_as(id, id)
-    }
-
-    /// Notes where the step stands that made a layer: if it is packed, what did not change since the step gave another one is
-    /// copied from that one's blob.
-    pub fn made_at(&self, id: &LayerId, place: Place) {
-        lock(&self.inner.places).entry(id.clone()).or_insert(place);
-    }
-
-    /// What need not be compressed again of a layer, which is packed for `packed`.
-    fn earlier(&self, id: &LayerId, packed: &LayerId) -> Result<Earlier, WorkerError> {
-        let Some(place) = lock(&self.inner.places).get(id).cloned() else {
-            return Ok(Earlier::default());
-        };
-        let store = &self.inner.store;
-        let mut blobs = Vec::new();
-        for earlier in place.earlier_layers(store)? {
-            let earlier = match self.inner.epoch {
-                Some(epoch) if id != packed => clamped(&earlier, epoch),
-                _ => earlier,
-            };
-            if earlier != *packed
-                && let Some(record) = store.layer(&earlier)?
-            {
-                blobs.extend(record.blobs.into_iter().map(|blob| blob.descriptor.digest));
-            }
-        }
-        Ok(Earlier::open(store, &blobs, self.inner.compression)?)
-    }
-
-    /// Packs the tree of one layer to a blob that belongs to another.
-    fn pack_tree_as(&self, id: &LayerId, packed: &LayerId) -> Result<PackedLayer, WorkerError> {
-        let tree = self
-            .inner
-            .store
-            .tree(id)?
-            .ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
-        // The index says more than the tree: devices that could not be made, and the times that are published.
-        let plan = match self.inner.store.layer_index(id)? {
-            Some(index) => kiln_image::plan::plan_of_tree(&tree, &index)?,
-            None => kiln_image::plan::plan_from_tree(&tree)?,
-        };
-        let packing = Packing {
-            plan: &plan,
-            setting: self.inner.compression,
-            epoch: self.inner.epoch,
-            // The layer has an index, or its tree has the files to look at.
-            file_digests: false,
-            earlier: &self.earlier(id, packed)?,
-        };
-        self.pack(packed, packing)
-    }
-
-    /// Packs the plan of a layer that has no tree.
-    pub fn pack_plan(&self, id: &LayerId, plan: &LayerPlan) -> Result<PackedLayer, WorkerError> {
-        let packing = Packing {
-            plan,
-            setting: self.inner.compression,
-            epoch: None,
-            file_digests: true,
-            earlier: &self.earlier(id, id)?,
-        };
-        self.pack(id, packing)
-    }
-
-    /// Packs to a blob that belongs to a layer.
-    fn pack(&self, id: &LayerId, packing: Packing<'_>) -> Result<PackedLayer, WorkerError> {
-        let out = self.inner.store.new_blob()?;
-        let packed = kiln_image::pack::pack_layer(packing, out)?;
-        let descriptor = Descriptor::new(packed.media_type, packed.digest, packed.size);
-        let layer = PackedLayer {
-            diff_id: packed.diff_id,
-            descriptor,
-        };
-        self.keep_blob(id, &layer, Some(packed.index))?;
-        Ok(layer)
-    }
-
-    fn keep_blob(&self, id: &LayerId, packed: &PackedLayer, index: Option<LayerIndex>) -> Result<(), WorkerError> {
-        let store = &self.inner.store;
-        let mut record = store.layer(id)?.unwrap_or_else(|| LayerRecord::new(id.clone()));
-        record.diff_id = Some(packed.diff_id.clone());
-        if !record
-            .blobs
-            .iter()
-            .any(|blob| blob.descriptor.digest == packed.descriptor.digest)
-        {
-            record.blobs.push(LayerBlob {
-                descriptor: packed.descriptor.clone(),
-            });
-        }
-        if let Some(index) = index
-            && store.layer_index(id)?.is_none()
-        {
-            store.put_layer_index(id, &index)?;
-        }
-        store.put_layer(&record)?;
-        Ok(())
     }
 
     /// The unpacked directories of a root to stack, lowest first: all that are missing are made at the same time. A tree
@@ -551,7 +373,7 @@ impl Layers {
     /// A blob of the layer in the store, fetched if need be.
     async fn local_blob(&self, id: &LayerId) -> Result<Descriptor, WorkerError> {
         if let Some(record) = self.record(id).await?
-            && let Some(packed) = self.stored_blob(&record)?
+            && let Some(packed) = self.stored_blob(&record, None)?
         {
             return Ok(packed.descriptor);
         }
@@ -644,7 +466,7 @@ impl Layers {
             let stored = self.inner.store.layer(id)?;
             let blob = stored
                 .as_ref()
-                .map(|record| self.stored_blob(record))
+                .map(|record| self.stored_blob(record, None))
                 .transpose()?
                 .flatten();
             if blob.is_none() {
@@ -687,16 +509,6 @@ impl Layers {
         &self.inner.client
     }
 
-    /// Whether a blob of the layer is in the store.
-    pub fn has_blob(&self, id: &LayerId) -> Result<bool, WorkerError> {
-        let record = self.inner.store.layer(id)?;
-        Ok(record
-            .map(|record| self.stored_blob(&record))
-            .transpose()?
-            .flatten()
-            .is_some())
-    }
-
     /// A directory that stays empty.
     pub fn empty_directory(&self) -> Result<PathBuf, WorkerError> {
         Ok(self.inner.store.empty_directory()?)
@@ -711,11 +523,6 @@ impl Layers {
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
-}
-
-/// The layer that another one is with its later times set to `epoch`.
-fn clamped(id: &LayerId, epoch: i64) -> LayerId {
-    LayerId::of_recipe(&Digest::sha256(format!("layer {id} until {epoch}")))
 }
 
 /// The lock under which a layer's forms are made.

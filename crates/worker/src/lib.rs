@@ -43,7 +43,7 @@ pub mod wants;
 
 pub use error::{StepExit, WorkerError};
 pub use images::{FoundImage, ImageError, Images};
-pub use layers::{Layers, LayersSettings, PackedLayer};
+pub use layers::{CacheCompression, Layers, LayersSettings, PackedLayer};
 pub use local::{LocalWorker, LocalWorkerSettings};
 pub use mounts::{MountError, Secrets};
 pub use remotes::{RemoteAuth, RemoteSettings, Remotes};

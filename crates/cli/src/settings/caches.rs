@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_oci::{Digest, Reference};
+use kiln_image::pack::CompressionSetting;
+use kiln_oci::{Compression, Digest, Reference};
+use kiln_worker::CacheCompression;
 use kiln_worker::remote_cache::{ActionsSettings, ExportChoice, ExportMode, S3Credentials, S3Settings};
 
 use crate::build::request::{CacheExport, CacheImport, CachePlace};
 use crate::command_error::CommandError;
 use crate::environment::Environment;
-use crate::settings::reference;
+use crate::settings::{outputs, reference};
 
 /// What a cache is called in a layout if nobody names it.
 const TAG: &str = "latest";
@@ -75,6 +77,40 @@ impl Attributes {
         };
         kiln_flags::fields::boolean(&value)
             .ok_or_else(|| self.invalid(&format!("`{value}` for {name} is neither true nor false")))
+    }
+
+    fn compression(&mut self) -> Result<CacheCompression, CommandError> {
+        let method = match self.take("compression") {
+            Some(name) => Some(outputs::compression(&name).ok_or_else(|| {
+                self.invalid(&format!("unknown compression `{name}`"))
+                    .hint(outputs::COMPRESSIONS)
+            })?),
+            None => None,
+        };
+        let level = match self.take("compression-level") {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| self.invalid(&format!("`{text}` for compression-level is no number")))?,
+            ),
+            None => None,
+        };
+        let force = self.truth("force-compression")?;
+        if method.is_none() && level.is_none() && !force {
+            return Ok(CacheCompression::default());
+        }
+        let setting = CompressionSetting {
+            // As with the peers, whoever says something of compression without its method means gzip.
+            compression: method.unwrap_or(Compression::Gzip),
+            level,
+            threads: None,
+        };
+        match outputs::wrong_level(setting) {
+            Some(wrong) => Err(self.invalid(&wrong)),
+            None => Ok(CacheCompression {
+                setting: Some(setting),
+                force,
+            }),
+        }
     }
 
     /// An attribute, else a variable of the environment.
@@ -262,14 +298,12 @@ fn export(mut attributes: Attributes, environment: &Environment) -> Result<Cache
     let choice = ExportChoice {
         mode,
         mounts: attributes.truth("mounts")?.then_some(limit),
+        compression: attributes.compression()?,
     };
     let ignore_error = attributes.truth("ignore-error")?;
-    // A cache is an image manifest of its own type either way, and its blobs are those of the build.
-    for accepted in ["image-manifest", "oci-mediatypes", "force-compression"] {
+    // A cache is an image manifest of its own type either way.
+    for accepted in ["image-manifest", "oci-mediatypes"] {
         attributes.truth(accepted)?;
-    }
-    for accepted in ["compression", "compression-level"] {
-        attributes.take(accepted);
     }
     attributes.finish()?;
     Ok(CacheExport::To {
@@ -333,7 +367,15 @@ mod tests {
             [CacheExport::To {
                 choice: ExportChoice {
                     mode: ExportMode::Max,
-                    mounts: None
+                    mounts: None,
+                    compression: CacheCompression {
+                        setting: Some(CompressionSetting {
+                            compression: Compression::Zstd,
+                            level: None,
+                            ..
+                        }),
+                        force: false
+                    }
                 },
                 ignore_error: true,
                 ..
@@ -345,6 +387,11 @@ mod tests {
             "type=registry,ref=x,mode=most",
             "type=inline,mode=max",
             "type=registry,ref=x,ignore-error=perhaps",
+            "type=registry,ref=x,compression=tape",
+            "type=registry,ref=x,compression-level=much",
+            "type=registry,ref=x,compression-level=13",
+            "type=registry,ref=x,compression=zstd,compression-level=23",
+            "type=registry,ref=x,force-compression=perhaps",
         ] {
             assert!(exports(bad).is_err(), "{bad}");
         }

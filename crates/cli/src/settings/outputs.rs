@@ -65,6 +65,30 @@ pub fn parse(args: &BuildArgs, tags: &[Reference]) -> Result<Outputs, CommandErr
     Ok(all)
 }
 
+/// The methods of compressing.
+pub(super) const COMPRESSIONS: &str = "there are gzip, zstd and uncompressed";
+
+/// A method of compressing by its name.
+pub(super) fn compression(name: &str) -> Option<Compression> {
+    match name {
+        "gzip" => Some(Compression::Gzip),
+        "zstd" => Some(Compression::Zstd),
+        "uncompressed" => Some(Compression::Uncompressed),
+        _ => None,
+    }
+}
+
+/// What is wrong with the level of a setting, if something is.
+pub(super) fn wrong_level(setting: CompressionSetting) -> Option<String> {
+    let (level, levels) = (setting.level?, setting.levels()?);
+    let text = format!(
+        "`compression-level` is between {} and {}, not {level}",
+        levels.start().max(&0),
+        levels.end()
+    );
+    (!levels.contains(&level)).then_some(text)
+}
+
 /// Attributes of one `--output`.
 #[derive(Default)]
 struct Attributes {
@@ -89,6 +113,9 @@ fn one(text: &str, tags: &[Reference], all: &mut Outputs) -> Result<Output, Comm
     };
     for (key, value) in &read.attributes {
         attribute(&mut attributes, all, text, key, value)?;
+    }
+    if let Some(wrong) = wrong_level(all.compression) {
+        return Err(CommandError::user(format!("invalid --output `{text}`: {wrong}")));
     }
     output(attributes, text, tags)
 }
@@ -115,15 +142,8 @@ fn attribute(
         "platform-split" => attributes.split = Some(flag()?),
         "oci-mediatypes" => all.family = if flag()? { Family::Oci } else { Family::Docker },
         "compression" => {
-            all.compression.compression = match value {
-                "gzip" => Compression::Gzip,
-                "zstd" => Compression::Zstd,
-                "uncompressed" => Compression::Uncompressed,
-                other => {
-                    return Err(invalid(&format!("unknown compression `{other}`"))
-                        .hint("there are gzip, zstd and uncompressed"));
-                }
-            };
+            all.compression.compression = compression(value)
+                .ok_or_else(|| invalid(&format!("unknown compression `{value}`")).hint(COMPRESSIONS))?;
         }
         "compression-level" => {
             let level = value.parse().map_err(|_| invalid("`compression-level` is a number"))?;

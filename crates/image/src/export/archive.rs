@@ -1,7 +1,7 @@
 //! OCI layouts, as a directory or an archive, and Docker archives.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use kiln_oci::{Annotations, Descriptor, Digest, ImageIndex, MediaType};
@@ -176,6 +176,9 @@ fn name_annotations(name: &str) -> Annotations {
     annotations
 }
 
+/// Bytes of a blob that are copied at once: a call for each few kilobytes takes longer than the copying.
+const COPIED_AT_ONCE: usize = 256 << 10;
+
 /// A tar archive of files that have neither owner nor time.
 struct Archive<'a> {
     out: &'a mut dyn Write,
@@ -218,7 +221,15 @@ impl Archive<'_> {
         let size = self.store.blob_size(digest)?.ok_or_else(missing)?;
         let mut blob = self.store.open_blob(digest)?.ok_or_else(missing)?;
         self.entry(path, EntryKind::File { size, digest: None }, 0o644)?;
-        io::copy(&mut blob, self.out).map_err(ExportError::Stream)?;
+        let mut buffer = vec![0; COPIED_AT_ONCE];
+        loop {
+            match blob.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => self.out.write_all(&buffer[..length]).map_err(ExportError::Stream)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ExportError::Stream(error)),
+            }
+        }
         self.pad(size)
     }
 

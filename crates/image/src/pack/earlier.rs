@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use kiln_oci::Digest;
-use kiln_store::{BlobMember, Store, StoreError};
+use kiln_store::{BlobMember, MemberHash, Store, StoreError};
 
 use super::CompressionSetting;
 
@@ -17,7 +17,7 @@ const BLOBS_AT_MOST: usize = 4;
 #[derive(Debug, Default)]
 pub struct Earlier {
     blobs: Vec<File>,
-    members: HashMap<Digest, Place>,
+    members: HashMap<MemberHash, Place>,
 }
 
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Earlier {
             for member in list.members {
                 let (at, length) = (offset, member.length);
                 offset = offset.saturating_add(length);
-                earlier.members.entry(member.content.clone()).or_insert(Place {
+                earlier.members.entry(member.content).or_insert(Place {
                     blob: earlier.blobs.len(),
                     offset: at,
                     member,
@@ -64,7 +64,7 @@ impl Earlier {
 
     /// Makes `out` the member that gives `content` back, which is no longer than `bound`. None: there is none, or it is
     /// not what it was.
-    pub(super) fn copy(&self, content: &Digest, bound: usize, out: &mut Vec<u8>) -> Option<BlobMember> {
+    pub(super) fn copy(&self, content: &MemberHash, bound: usize, out: &mut Vec<u8>) -> Option<BlobMember> {
         let place = self.members.get(content)?;
         match self.read(place, bound, out) {
             Ok(true) => Some(place.member.clone()),
@@ -89,6 +89,6 @@ impl Earlier {
         };
         out.resize(length, 0);
         self.blobs[place.blob].read_exact_at(out, place.offset)?;
-        Ok(Digest::sha256(&*out) == place.member.compressed)
+        Ok(MemberHash::of(out) == place.member.compressed)
     }
 }

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
-use kiln_oci::{Algorithm, Compression, DiffId, Digest, Hasher};
-use kiln_store::BlobMember;
+use kiln_oci::{Algorithm, Compression, DiffId, Hasher};
+use kiln_store::{BlobMember, MemberHash};
 
 use super::compressor::Compressor;
 use super::earlier::Earlier;
@@ -222,17 +222,17 @@ impl MemberMaker<'_> {
                 copied: false,
             });
         }
-        let digest = Digest::sha256(&content);
+        let hash = MemberHash::of(&content);
         let bound = content.len().saturating_add(content.len() / 8 + OVERHEAD);
-        let copied = self.earlier.copy(&digest, bound, &mut bytes);
+        let copied = self.earlier.copy(&hash, bound, &mut bytes);
         let was_copied = copied.is_some();
         let member = match copied {
             Some(member) => member,
             None => {
                 self.compressor.compress(&content, &mut bytes)?;
                 BlobMember {
-                    content: digest,
-                    compressed: Digest::sha256(&bytes),
+                    content: hash,
+                    compressed: MemberHash::of(&bytes),
                     length: bytes.len() as u64,
                 }
             }

@@ -10,7 +10,7 @@ use super::chunks;
 use super::document::{CacheContents, CacheDocument, CachedLayer, CachedMount, CachedRecord};
 use super::storage::{CacheError, CacheStorage, Written};
 use crate::WorkerError;
-use crate::layers::{Layers, blocking};
+use crate::layers::{CacheCompression, Layers, blocking};
 use crate::mounts::portable_id;
 
 /// Which steps are written.
@@ -30,6 +30,8 @@ pub struct ExportChoice {
     pub mode: ExportMode,
     /// Cache mounts of up to so many bytes each; None: none.
     pub mounts: Option<u64>,
+    /// How layers are compressed.
+    pub compression: CacheCompression,
 }
 
 /// A graph that was solved, with the key of each vertex as far as it is known.
@@ -53,22 +55,17 @@ pub async fn collect(
     choice: ExportChoice,
     layers: &Layers,
 ) -> Result<CacheContents, WorkerError> {
-    let chosen = chosen(solved, choice.mode);
     let now = unix_now();
     let mut contents = CacheContents::new();
-    for vertex in solved
-        .graph
-        .vertices()
+    let records = records(solved, choice.mode, layers)?;
+    let of_images = chosen(solved, ExportMode::Min);
+    let in_images: HashSet<LayerId> = records
         .iter()
-        .filter(|vertex| chosen.contains(&vertex.id))
-    {
-        let Some(key) = solved.keys.get(&vertex.id) else {
-            continue;
-        };
-        let Some(record) = layers.store().record(key)? else {
-            continue;
-        };
-        let Some(described) = describe(&record, layers).await? else {
+        .filter(|(vertex, _)| of_images.contains(&vertex.id))
+        .flat_map(|(_, record)| record.layers.iter().cloned())
+        .collect();
+    for (vertex, record) in records {
+        let Some(described) = describe(&record, layers, &in_images, choice.compression).await? else {
             continue;
         };
         let aliases: BTreeSet<CacheKey> = layers.store().record_aliases(&record.key)?.into_iter().collect();
@@ -96,6 +93,25 @@ pub async fn collect(
         .into_iter()
         .map(|(platform, document)| (platform, CacheDocument::default().merge(&document, now)))
         .collect())
+}
+
+/// The steps that are written, with what is kept of them.
+fn records<'a>(
+    solved: KeyedGraph<'a>,
+    mode: ExportMode,
+    layers: &Layers,
+) -> Result<Vec<(&'a Vertex, CacheRecord)>, WorkerError> {
+    let chosen = chosen(solved, mode);
+    let mut records = Vec::new();
+    for vertex in solved.graph.vertices() {
+        if chosen.contains(&vertex.id)
+            && let Some(key) = solved.keys.get(&vertex.id)
+            && let Some(record) = layers.store().record(key)?
+        {
+            records.push((vertex, record));
+        }
+    }
+    Ok(records)
 }
 
 /// The mounts that steps of the graph use. One that another build uses right now, or that is too large, stays at home.
@@ -135,23 +151,35 @@ async fn mounts(graph: &Graph, limit: u64, layers: &Layers, contents: &mut Cache
 }
 
 /// The layers of a record as a cache names them. None: one of them is gone.
-async fn describe(record: &CacheRecord, layers: &Layers) -> Result<Option<Vec<CachedLayer>>, WorkerError> {
+async fn describe(
+    record: &CacheRecord,
+    layers: &Layers,
+    in_images: &HashSet<LayerId>,
+    compression: CacheCompression,
+) -> Result<Option<Vec<CachedLayer>>, WorkerError> {
     let mut described = Vec::with_capacity(record.layers.len());
     for id in &record.layers {
-        described.push(match describe_layer(id, layers).await {
-            Ok(layer) => layer,
-            Err(WorkerError::LayerGone(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        });
+        described.push(
+            match describe_layer(id, layers, in_images.contains(id), compression).await {
+                Ok(layer) => layer,
+                Err(WorkerError::LayerGone(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        );
     }
     Ok(Some(described))
 }
 
-async fn describe_layer(id: &LayerId, layers: &Layers) -> Result<CachedLayer, WorkerError> {
+async fn describe_layer(
+    id: &LayerId,
+    layers: &Layers,
+    in_image: bool,
+    compression: CacheCompression,
+) -> Result<CachedLayer, WorkerError> {
     if let Some(diff_id) = layers.diff_id_of_base(id) {
         return Ok(CachedLayer { diff_id, blob: None });
     }
-    let packed = layers.described(id, None).await?;
+    let packed = layers.cached(id, in_image, compression).await?;
     Ok(CachedLayer {
         diff_id: packed.diff_id,
         blob: Some(packed.descriptor),
