@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kiln_testkit::{Fixture, TestResult};
+use kiln_testkit::{Fixture, Program, TestResult};
 
 const TOKEN: &str = "cat /proc/sys/kernel/random/uuid";
 
@@ -187,5 +187,55 @@ fn the_same_files_give_the_same_digest_in_another_store() -> TestResult {
     }
     assert!(digests[0].starts_with("sha256:"), "{digests:?}");
     assert_eq!(digests[0], digests[1]);
+    Ok(())
+}
+
+/// The names of the layers of an archive's images.
+fn blobs(fixture: &Fixture, archive: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let path = fixture.directory().join(archive);
+    Ok(Program::new("tar").args(["-tf"]).args([path]).succeed()?.stdout_text())
+}
+
+#[test]
+fn a_layer_that_was_made_from_an_earlier_one_has_the_bytes_of_a_first_build() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    // Times of steps would give other bytes in each build.
+    let dockerfile =
+        "FROM busybox\nCOPY files /files\nRUN head -c 3000000 /dev/zero > /large && cat /files/2* > /some-of-them\n";
+    let line = |seed: usize| format!("{seed} {} some words\n", seed.wrapping_mul(2_654_435_761) % 1_000_003);
+    let text = |seed: usize| -> String { (0..900).map(|at| line(seed * 1000 + at)).collect() };
+    fixture.context("app", &[("Dockerfile", dockerfile)])?;
+    for file in 0..300 {
+        fixture.write(&format!("app/files/{file:03}"), text(file).as_bytes())?;
+    }
+    let build = |fixture: &Fixture, out: &str| -> TestResult {
+        let output = format!("type=oci,dest={out}");
+        let arguments = ["build", "--build-arg", "SOURCE_DATE_EPOCH=1", "-o", &output, "app"];
+        fixture.kiln(arguments).run()?.assert_success();
+        Ok(())
+    };
+    let lists = fixture.state().join("members");
+    build(&fixture, "first.tar")?;
+    assert!(fs::read_dir(&lists)?.count() >= 2, "of each packed layer");
+    fixture.write("app/files/200", text(1_000_000).as_bytes())?;
+    fixture.write("app/files/100~", text(2_000_000).as_bytes())?;
+    build(&fixture, "second.tar")?;
+    // A blob that was damaged meanwhile is nothing to take members from.
+    for blob in fs::read_dir(fixture.state().join("blobs/sha256"))?.flatten() {
+        let mut bytes = fs::read(blob.path())?;
+        if bytes.len() > 100_000 {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::remove_file(blob.path())?;
+            fs::write(blob.path(), bytes)?;
+        }
+    }
+    fixture.write("app/files/200", text(3_000_000).as_bytes())?;
+    build(&fixture, "third.tar")?;
+    let elsewhere = fixture.directory().join("elsewhere");
+    fixture.set_state(elsewhere);
+    build(&fixture, "fresh.tar")?;
+    assert_eq!(blobs(&fixture, "third.tar")?, blobs(&fixture, "fresh.tar")?);
+    assert_ne!(blobs(&fixture, "third.tar")?, blobs(&fixture, "second.tar")?);
     Ok(())
 }

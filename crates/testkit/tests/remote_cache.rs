@@ -418,3 +418,54 @@ fn a_cache_that_fails_never_fails_a_build() -> TestResult {
     outcome.assert_code(2).assert_says(&["type=registry"]);
     Ok(())
 }
+
+/// The media types of the layers that a cache in a layout has and that its manifest names, by their number.
+fn layer_types(fixture: &Fixture, directory: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let mut types = Vec::new();
+    for entry in fs::read_dir(fixture.directory().join(directory).join("blobs/sha256"))?.flatten() {
+        let Ok(manifest) = serde_json::from_slice::<Value>(&fs::read(entry.path())?) else {
+            continue;
+        };
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        types.extend(layers.filter_map(|layer| layer["mediaType"].as_str().map(str::to_owned)));
+    }
+    types.retain(|name| name.contains("image.layer"));
+    types.sort();
+    types.dedup();
+    Ok(types)
+}
+
+#[test]
+fn how_a_cache_is_compressed_does_not_show_in_images() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    context(&fixture)?;
+    let image = |out: &str| format!("type=oci,dest={out}.tar");
+    let manifest = |fixture: &Fixture, out: &str| -> Result<String, Box<dyn std::error::Error>> {
+        let archive = fixture.directory().join(format!("{out}.tar"));
+        let index = Program::new("tar").args(["-xOf"]).args([archive]).args(["index.json"]);
+        Ok(index.succeed()?.stdout_text())
+    };
+    build(
+        &fixture,
+        &["--cache-to", "type=local,dest=usual,mode=max", "-o", &image("one")],
+    )?;
+    const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    assert_eq!(
+        layer_types(&fixture, "usual")?,
+        [GZIP, ZSTD],
+        "of images, and of other stages"
+    );
+    let forced = "type=local,dest=forced,mode=max,compression=zstd,compression-level=1,force-compression=true";
+    build(&fixture, &["--cache-to", forced, "-o", &image("again")])?;
+    assert_eq!(layer_types(&fixture, "forced")?, [ZSTD]);
+    assert_eq!(manifest(&fixture, "again")?, manifest(&fixture, "one")?);
+    another_machine(&mut fixture, "second");
+    let second = build(
+        &fixture,
+        &["--cache-from", "type=local,src=forced", "-o", &image("two")],
+    )?;
+    assert_eq!(ran(&second), Vec::<String>::new());
+    assert_eq!(manifest(&fixture, "two")?, manifest(&fixture, "one")?);
+    Ok(())
+}
