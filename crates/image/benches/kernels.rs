@@ -3,9 +3,10 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kiln_image::pack::{CompressionSetting, write_layer};
+use kiln_image::pack::{CompressionSetting, Earlier, Packing, pack_layer, write_layer};
 use kiln_image::plan::{Content, LayerPlan, PlannedEntry};
 use kiln_oci::{Compression, Digest};
+use kiln_store::Store;
 use kiln_store::index::{Entry, EntryKind, Mtime};
 
 /// Text that compresses about as well as source code does.
@@ -98,6 +99,28 @@ fn kernels(criterion: &mut Criterion) {
             bench.iter(|| pack(&large, Compression::Zstd, Some(level)))
         });
     }
+    group.bench_function("a layer of 4 MiB whose members are there", |bench| {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(scratch.path()).expect("a new store");
+        let setting = CompressionSetting {
+            threads: Some(1),
+            ..CompressionSetting::default()
+        };
+        let pack = |earlier: &Earlier| {
+            let packing = Packing {
+                plan: &large,
+                setting,
+                epoch: None,
+                file_digests: false,
+                earlier,
+            };
+            let out = store.new_blob().expect("a store that can be written");
+            pack_layer(black_box(packing), out).expect("memory can be read")
+        };
+        let first = pack(&Earlier::default());
+        let earlier = Earlier::open(&store, &[first.digest], setting).expect("a store that can be read");
+        bench.iter(|| assert_eq!(pack(&earlier).copied, first.size));
+    });
     group.finish();
     let block = text(1 << 20);
     let mut group = criterion.benchmark_group("hash");

@@ -27,6 +27,8 @@ pub(super) enum Goal {
     Push,
     /// It becomes an OCI archive, compressed like this.
     Archive(&'static str),
+    /// It stays, and the layers of all stages go into a cache in a directory.
+    Cache,
 }
 
 /// One line of the table.
@@ -48,6 +50,7 @@ enum Input {
     Steps,
     SmallFiles,
     OneLayer,
+    OtherStage,
     Base { layers: usize, bytes: u64 },
 }
 
@@ -165,6 +168,24 @@ pub(super) const CASES: &[Case] = &[
         1,
     ),
     case(
+        "E",
+        "60 MB in another stage",
+        0.5,
+        Start::Cold,
+        Goal::Keep,
+        Input::OtherStage,
+        1,
+    ),
+    case(
+        "E-cache",
+        "the same, all stages into a cache",
+        0.8,
+        Start::Cold,
+        Goal::Cache,
+        Input::OtherStage,
+        1,
+    ),
+    case(
         "G",
         "base of 450 MB in 4 layers, one RUN",
         4.0,
@@ -243,6 +264,14 @@ impl Case {
             Input::Steps => inputs::only_dockerfile(&stage.home, "steps", &steps(60)),
             Input::SmallFiles => inputs::files(&stage.home, 20_000, 200 * MB),
             Input::OneLayer => inputs::files(&stage.home, 18_600, 500 * MB),
+            Input::OtherStage => {
+                let context = inputs::files(&stage.home, 6000, 60 * MB)?;
+                inputs::dockerfile(
+                    &context,
+                    "FROM scratch AS files\nCOPY src /src\nFROM scratch\nCOPY --from=files /src/d00/d42 /some\n",
+                )?;
+                Ok(context)
+            }
             Input::Base { layers, bytes } => {
                 let layout = inputs::base(&stage.home, layers, bytes)?;
                 stage.serve(&layout, &format!("library/base:{layers}-{bytes}"))?;
@@ -272,6 +301,11 @@ impl Case {
                 self.image(stage, "kiln", round),
                 "--push".to_owned(),
             ]),
+            Goal::Cache => {
+                let cache = stage.scratch.path().join(format!("cache-{round}"));
+                let cache = format!("type=local,dest={},mode=max", cache.display());
+                words.extend(["--output", "type=cacheonly", "--cache-to", &cache].map(str::to_owned));
+            }
             Goal::Archive(compression) => {
                 let archive = stage.scratch.path().join("kiln.tar");
                 let output = format!("type=oci,dest={},compression={compression}", archive.display());
@@ -306,6 +340,7 @@ impl Case {
         Ok(match (self.goal, self.platforms) {
             (Goal::Keep, 1) => format!("{build} -t bench {context}"),
             (Goal::Keep, _) => format!("{forget}; {build} --manifest bench {context}"),
+            (Goal::Cache, _) => return Err("no cache in a directory".to_owned()),
             (Goal::Push, 1) => {
                 format!("{build} -t bench {context}; \"$@\" push --tls-verify=false bench docker://{image}")
             }

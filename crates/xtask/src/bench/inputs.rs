@@ -77,7 +77,8 @@ pub(super) fn only_dockerfile(home: &Path, name: &str, text: &str) -> Result<Pat
     Ok(context)
 }
 
-fn dockerfile(context: &Path, text: &str) -> Result<(), XtaskError> {
+/// Writes the Dockerfile of a context.
+pub(super) fn dockerfile(context: &Path, text: &str) -> Result<(), XtaskError> {
     let path = context.join("Dockerfile");
     fs::write(&path, text).map_err(failed("write", &path))
 }
