@@ -329,8 +329,8 @@ impl FileToWrite<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Content;
-    use kiln_store::index::{Entry, Mtime};
+    use kiln_store::FileStamp;
+    use kiln_store::index::Entry;
 
     fn plan() -> LayerPlan {
         let noise: Vec<u8> = (0..3_000_000_u32)
@@ -416,5 +416,40 @@ mod tests {
             error.to_string(),
             "`/a` changed while it was read: it had 4 bytes, now it has 5"
         );
+    }
+
+    #[test]
+    fn a_digest_is_believed_only_of_the_file_that_was_hashed() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let path = scratch.path().join("file");
+        std::fs::write(&path, "content").expect("writable");
+        let stamp = FileStamp::from_stat(&rustix::fs::lstat(&path).expect("it is there"));
+        let mut plan = crate::plan::plan_from_tree(scratch.path()).expect("readable");
+        let digest_in = |plan: &LayerPlan| {
+            let (_, index) = write_layer(plan, CompressionSetting::default(), None, &mut Vec::new()).expect("readable");
+            let tree = tempfile::tempdir().expect("a temporary directory");
+            let written = crate::plan::write_tree(plan, tree.path(), crate::unpack::Ownership::SingleId);
+            let of = |index: LayerIndex| match &index.entries.last().expect("one file").kind {
+                EntryKind::File { digest, .. } => digest.clone(),
+                other => panic!("not a file: {other:?}"),
+            };
+            (of(index), of(written.expect("writable")))
+        };
+        let earlier = Some(Digest::sha256("what it was"));
+        let file = plan.entries.last_mut().expect("one file");
+        file.entry.kind = EntryKind::File {
+            size: 7,
+            digest: earlier.clone(),
+        };
+        let Content::In { stamp: place, .. } = &mut file.content else {
+            panic!("not below a directory")
+        };
+        *place = Some(stamp.clone());
+        assert_eq!(digest_in(&plan), (earlier.clone(), earlier), "nothing is hashed");
+        let file = plan.entries.last_mut().expect("one file");
+        if let Content::In { stamp: place, .. } = &mut file.content {
+            *place = Some(FileStamp { ctime_ns: 1, ..stamp });
+        }
+        assert_eq!(digest_in(&plan), (Some(Digest::sha256("content")), None));
     }
 }
