@@ -1,4 +1,4 @@
-//! Process 1 of a sandbox: builds the root, starts the step's process, forwards signals, reaps, and tells how
+//! Process 1 of a sandbox, forked from the launcher: builds the root, starts the step's process, forwards signals, reaps, and tells how
 //! the process ended. When it ends, the kernel ends everything else in the sandbox.
 
 use std::ffi::{CString, OsStr};
@@ -8,14 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
-use crate::emulator::Emulator;
 use crate::mounts::{During, Stage};
+use crate::report::{Report, Reporter};
 use crate::step::{Exit, Network, Privileges, Stdio, Step};
-use crate::supervisor::{Report, Reporter};
 use crate::sys::{self, RawPid};
-use crate::{binfmt, capabilities, filter, mounts, refusal};
+use crate::{capabilities, filter, mounts, refusal};
 
 /// Runs the step. The value is the init's own exit code, which only says whether everything was reported.
 pub(crate) fn run(step: &Step, control: &OwnedFd, reporter: &Reporter) -> i32 {
@@ -40,25 +39,16 @@ pub(crate) fn run(step: &Step, control: &OwnedFd, reporter: &Reporter) -> i32 {
     }
 }
 
-/// The step's process, and what must stay open while it runs.
+/// The step's process, and where its end is told.
 struct Started {
     process: RawPid,
     signals: OwnedFd,
-    _table: Option<OwnedFd>,
 }
 
 fn start(step: &Step, reporter: &Reporter) -> Result<Started, Stage> {
-    // If the supervisor is killed, so is everything here.
+    // If the launcher is killed, so is everything here.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .during("tie to the parent")?;
-    let table = match &step.emulator {
-        Some(Emulator::Private { path, machine }) => {
-            let what = format!("register the emulator {}", path.display());
-            let emulator = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).during(&what)?;
-            Some(binfmt::register_private(*machine, &emulator).during(&what)?)
-        }
-        Some(Emulator::Host { .. }) | None => None,
-    };
     let mut root = mounts::build(step)?;
     let made = std::mem::take(&mut root.made);
     if !made.is_empty() {
@@ -94,11 +84,7 @@ fn start(step: &Step, reporter: &Reporter) -> Result<Started, Stage> {
                 }
             }
         }
-        process => Ok(Started {
-            process,
-            signals,
-            _table: table,
-        }),
+        process => Ok(Started { process, signals }),
     }
 }
 

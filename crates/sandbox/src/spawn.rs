@@ -3,13 +3,14 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Mutex;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::MemfdFlags;
 
+use crate::launcher::{Launcher, StepFiles};
+use crate::report::Report;
 use crate::step::{Exit, RootSource, Stdio, Step};
-use crate::supervisor::{ARGV0, CONTROL_FD, REPORT_FD, Report, STEP_FD};
 use crate::sys::{self, RawPid};
 use crate::{pty, stubs};
 
@@ -62,34 +63,23 @@ pub struct RunningStep {
 /// Signals a running step from another thread.
 #[derive(Debug, Clone)]
 pub struct StepHandle {
-    inner: std::sync::Arc<Mutex<Inner>>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    /// None once the step was waited for.
-    supervisor: Option<RawPid>,
-    control: File,
+    launcher: Arc<Launcher>,
+    number: u64,
+    control: Arc<Mutex<File>>,
 }
 
 impl StepHandle {
     /// Sends a signal to the step's process group.
     pub fn signal(&self, signal: i32) {
         let byte = [u8::try_from(signal).unwrap_or(0)];
+        let mut control = self.control.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // A step that has ended needs no signal.
-        let _ = self.lock().control.write_all(&byte);
+        let _ = control.write_all(&byte);
     }
 
     /// Ends the step and everything that it started, at once.
     pub fn kill(&self) {
-        if let Some(supervisor) = self.lock().supervisor {
-            // It is not waited for yet, so the number is still its own.
-            let _ = sys::kill(supervisor, libc::SIGKILL);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.launcher.kill(self.number);
     }
 }
 
@@ -102,30 +92,28 @@ impl Step {
         let (control_read, control_write) = pipe().map_err(spawn)?;
         let (report_read, report_write) = pipe().map_err(spawn)?;
         let streams = Streams::new(self.stdio).map_err(spawn)?;
-        let mut descriptors = vec![
-            (step.as_raw_fd(), STEP_FD),
-            (control_read.as_raw_fd(), CONTROL_FD),
-            (report_write.as_raw_fd(), REPORT_FD),
-        ];
-        descriptors.extend(
-            streams
-                .inner
-                .iter()
-                .enumerate()
-                .filter_map(|(number, stream)| Some((stream.as_ref()?.as_raw_fd(), i32::try_from(number).ok()?))),
-        );
-        let supervisor = spawn_self(&descriptors).map_err(spawn)?;
-        let inner = Inner {
-            supervisor: Some(supervisor),
-            control: File::from(control_write),
+        let own = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        let stream = |number: usize| -> BorrowedFd<'_> {
+            streams.inner[number]
+                .as_ref()
+                .map_or(own[number], |stream| stream.as_fd())
         };
+        let files = StepFiles {
+            step: step.as_fd(),
+            control: control_read.as_fd(),
+            report: report_write.as_fd(),
+            streams: [stream(0), stream(1), stream(2)],
+        };
+        let (launcher, number) = Launcher::launch(self, &files).map_err(spawn)?;
         Ok(RunningStep {
             stdout: streams.stdout,
             stderr: streams.stderr,
             terminal: streams.terminal,
             report: Some(File::from(report_read)),
             handle: StepHandle {
-                inner: std::sync::Arc::new(Mutex::new(inner)),
+                launcher,
+                number,
+                control: Arc::new(Mutex::new(File::from(control_write))),
             },
             root: self.root.clone(),
         })
@@ -170,24 +158,18 @@ impl RunningStep {
                 }
             }
         }
-        self.reap();
         stubs::remove(&self.root, &made).map_err(SandboxError::CleanUp)?;
         outcome
-    }
-
-    fn reap(&self) {
-        let mut inner = self.handle.lock();
-        if let Some(supervisor) = inner.supervisor {
-            let _ = sys::wait(supervisor, 0);
-            inner.supervisor = None;
-        }
     }
 }
 
 impl Drop for RunningStep {
     fn drop(&mut self) {
-        self.handle.kill();
-        self.reap();
+        if let Some(mut report) = self.report.take() {
+            self.handle.kill();
+            // Its end is the end of everything in the sandbox.
+            let _ = io::copy(&mut report, &mut io::sink());
+        }
     }
 }
 
@@ -247,12 +229,15 @@ fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Runs this program again as a sandbox, with descriptors at agreed numbers. Unlike fork, `posix_spawn` copies
-/// nothing of a process that has many threads and much memory.
-fn spawn_self(descriptors: &[(i32, i32)]) -> io::Result<RawPid> {
+/// Runs this program again, with descriptors at agreed numbers. Unlike fork, `posix_spawn` copies nothing of a
+/// process that has many threads and much memory.
+pub(crate) fn spawn_self(argv: &[CString], descriptors: &[(i32, i32)]) -> io::Result<RawPid> {
     let program = c"/proc/self/exe";
-    let argv0 = CString::new(ARGV0).map_err(io::Error::other)?;
-    let argv = [argv0.as_ptr().cast_mut(), std::ptr::null_mut()];
+    let argv: Vec<*mut libc::c_char> = argv
+        .iter()
+        .map(|word| word.as_ptr().cast_mut())
+        .chain([std::ptr::null_mut()])
+        .collect();
     let env = [std::ptr::null_mut()];
     // An agreed number may be one of the descriptors to hand over: all are moved out of the way first.
     let moved: Vec<(OwnedFd, i32)> = descriptors

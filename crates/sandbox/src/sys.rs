@@ -24,10 +24,40 @@ pub(crate) fn c_string(text: impl AsRef<OsStr>) -> io::Result<CString> {
 
 /// Forks. Gives 0 in the child.
 ///
-/// Only the supervisor, the init and the start of `main` call this: none of them has a second thread.
+/// Only the launcher, the init and the start of `main` call this: none of them has a second thread.
 pub(crate) fn fork() -> io::Result<RawPid> {
     // SAFETY: the process has one thread, so the child may do whatever the parent could.
     check(unsafe { libc::fork() })
+}
+
+/// Forks into new namespaces. Gives 0 in the child, which is process 1 if it has a new process namespace.
+///
+/// Only the launcher calls this, which has one thread.
+pub(crate) fn fork_into(namespaces: libc::c_int) -> io::Result<RawPid> {
+    let flags = libc::c_ulong::try_from(namespaces | libc::SIGCHLD).map_err(io::Error::other)?;
+    let null = 0 as libc::c_ulong;
+    // SAFETY: the process has one thread, so the child may do whatever the parent could; without a new stack the call
+    // returns in it as a fork does. No pointer is passed.
+    let child = unsafe {
+        if cfg!(target_arch = "s390x") {
+            libc::syscall(libc::SYS_clone, null, flags, null, null, null)
+        } else {
+            libc::syscall(libc::SYS_clone, flags, null, null, null, null)
+        }
+    };
+    if child < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    RawPid::try_from(child).map_err(io::Error::other)
+}
+
+/// Makes descriptors the standard input, output and error of this process and of the programs that it becomes.
+pub(crate) fn set_standard_streams(streams: &[OwnedFd; 3]) -> io::Result<()> {
+    for (number, stream) in (0..).zip(streams) {
+        // SAFETY: plain descriptor numbers; nothing in this process owns the standard ones.
+        check(unsafe { libc::dup2(stream.as_raw_fd(), number) })?;
+    }
+    Ok(())
 }
 
 /// Leaves namespaces.

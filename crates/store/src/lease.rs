@@ -143,9 +143,28 @@ fn record_line(key: &CacheKey) -> String {
     format!("record {key}\n")
 }
 
-/// The lease of a handle, made when the first thing is held.
+/// What a handle holds.
 #[derive(Debug, Default)]
-pub(crate) struct Holds(Mutex<Option<Arc<Lease>>>);
+pub(crate) struct Holds {
+    /// Made when the first thing is held.
+    lease: Mutex<Option<Arc<Lease>>>,
+    /// Layers on the lease whose trees are there.
+    trees: Mutex<HashSet<LayerId>>,
+}
+
+impl Holds {
+    pub(crate) fn has_seen_tree(&self, layer: &LayerId) -> bool {
+        held(&self.trees).contains(layer)
+    }
+
+    pub(crate) fn see_tree(&self, layer: &LayerId) {
+        held(&self.trees).insert(layer.clone());
+    }
+
+    pub(crate) fn forget_tree(&self, layer: &LayerId) {
+        held(&self.trees).remove(layer);
+    }
+}
 
 impl Store {
     pub(crate) fn hold_blob(&self, digest: &Digest) -> Result<(), StoreError> {
@@ -167,7 +186,7 @@ impl Store {
     fn hold_lines(&self, lines: impl FnOnce() -> Vec<String>) -> Result<(), StoreError> {
         let Some(holds) = self.holds() else { return Ok(()) };
         let lease = {
-            let mut lease = held(&holds.0);
+            let mut lease = held(&holds.lease);
             match &*lease {
                 Some(lease) => lease.clone(),
                 None => lease.insert(Arc::new(self.lease()?)).clone(),

@@ -13,7 +13,9 @@
 //! │                          their time of modification is that of their last use
 //! ├── members/<hex>          of which members a packed blob is made ([`BlobMembers`]), named by its digest; goes with it
 //! ├── indexes/<layer id>     one layer index each ([`index`]), with version and checksum
-//! ├── trees/<layer id>/root  one unpacked layer each, in overlay's own form
+//! ├── trees/<layer id>/      one unpacked layer each
+//! │   ├── root/              the tree, in overlay's own form
+//! │   └── boot               a link to the name of the boot in which it was made, until it is known to be on the disk
 //! ├── contexts/<hex>         one stat cache each ([`StatCache`]), named by the digest of the context's path
 //! ├── mounts/<hex>-<n>/      cache mounts, named by the digests of their ids
 //! │   ├── lock               locked while a step uses the directory; its time is that of the last use
@@ -44,7 +46,8 @@
 //! Everything gets its final name in one rename, so what has its name is whole. What the file system knows (is there
 //! a blob, an index, a tree?) the database does not repeat. A process that dies, even by `kill -9`, leaves at most a
 //! session whose lock is free; the next [`Store::open`] removes it. After a power failure, the last transactions and
-//! indexes may be missing; blobs are synced.
+//! indexes may be missing; blobs are synced; a tree that was not on the disk yet is found by its first user and made
+//! again (`durability.rs`).
 //!
 //! # What stays
 //!
@@ -77,6 +80,7 @@ mod collect;
 mod database;
 mod document;
 mod document_kind;
+mod durability;
 mod early_sync;
 mod error;
 mod gate;

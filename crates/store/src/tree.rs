@@ -41,6 +41,7 @@ impl StagedTree {
     pub fn commit(self, layer: &LayerId) -> Result<(), StoreError> {
         remove_directory_tree(&self.work)?;
         self.store.hold_layer(layer)?;
+        crate::durability::mark(&self.directory)?;
         let target = self.store.layout().tree(layer);
         let cwd = rustix::fs::CWD;
         match rustix::fs::renameat_with(cwd, &self.directory, cwd, &target, RenameFlags::NOREPLACE) {
@@ -105,16 +106,30 @@ impl Store {
     pub fn tree(&self, layer: &LayerId) -> Result<Option<PathBuf>, StoreError> {
         self.hold_layer(layer)?;
         let path = self.layout().tree(layer).join(ROOT);
-        match rustix::fs::lstat(&path) {
-            Ok(_) => Ok(Some(path)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(StoreError::io("read the attributes of", path, error)),
+        // What this handle holds stays, so it is looked for once.
+        if self.holds().is_some_and(|holds| holds.has_seen_tree(layer)) {
+            return Ok(Some(path));
         }
+        match rustix::fs::lstat(&path) {
+            Ok(_) => {}
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(StoreError::io("read the attributes of", path, error)),
+        }
+        if let Some(holds) = self.holds() {
+            if !self.tree_is_whole(layer)? {
+                return Ok(None);
+            }
+            holds.see_tree(layer);
+        }
+        Ok(Some(path))
     }
 
     /// Removes a layer's tree; the layer's other forms stay. False if it has none. The tree is out of sight at
     /// once, and gone when this returns.
     pub fn remove_tree(&self, layer: &LayerId) -> Result<bool, StoreError> {
+        if let Some(holds) = self.holds() {
+            holds.forget_tree(layer);
+        }
         let path = self.layout().tree(layer);
         let doomed = self.session()?.fresh_path("doomed");
         match std::fs::rename(&path, &doomed) {

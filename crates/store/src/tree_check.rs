@@ -43,16 +43,25 @@ impl fmt::Display for TreeFinding {
     }
 }
 
+/// How closely a tree is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Types and lengths alone.
+    Lengths,
+    /// The contents of files too, where the index has their digests.
+    Contents,
+}
+
 /// The first entry that differs, if one does. Devices, pipes and whiteouts are not looked for: not everyone can make
 /// them. Nothing outside `root` is looked at.
-pub(crate) fn compare_tree(root: &Path, index: &LayerIndex) -> Option<(String, TreeFinding)> {
+pub(crate) fn compare_tree(root: &Path, index: &LayerIndex, depth: Depth) -> Option<(String, TreeFinding)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let directory = match rustix::fs::open(root, flags, Mode::empty()) {
         Ok(directory) => directory,
         Err(error) => return Some((".".into(), finding(error))),
     };
     index.entries.iter().find_map(|entry| {
-        let finding = compare(&directory, entry)?;
+        let finding = compare(&directory, entry, depth)?;
         Some((String::from_utf8_lossy(&entry.path).into_owned(), finding))
     })
 }
@@ -65,7 +74,7 @@ fn finding(error: Errno) -> TreeFinding {
     }
 }
 
-fn compare(root: &OwnedFd, entry: &Entry) -> Option<TreeFinding> {
+fn compare(root: &OwnedFd, entry: &Entry, depth: Depth) -> Option<TreeFinding> {
     let expected = match &entry.kind {
         EntryKind::Directory { .. } => FileType::Directory,
         EntryKind::File { .. } | EntryKind::Hardlink { .. } => FileType::RegularFile,
@@ -107,7 +116,7 @@ fn compare(root: &OwnedFd, entry: &Entry) -> Option<TreeFinding> {
                 let expected = *size;
                 return Some(TreeFinding::Length { expected, actual });
             }
-            let digest = digest.as_ref()?;
+            let digest = digest.as_ref().filter(|_| depth == Depth::Contents)?;
             let read = open(OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK)
                 .map_err(std::io::Error::from)
                 .and_then(|file| hash_file(&mut file.into(), digest.algorithm()));
@@ -159,7 +168,8 @@ mod tests {
             let digest = Some(Digest::sha256(content));
             entry("dir/file", EntryKind::File { size, digest })
         };
-        let compare = |entries| compare_tree(root, &LayerIndex::new(entries)).map(|(_, finding)| finding);
+        let compare =
+            |entries| compare_tree(root, &LayerIndex::new(entries), Depth::Contents).map(|(_, finding)| finding);
         let root_entry = entry("", EntryKind::Directory { opaque: false });
         assert_eq!(compare(vec![root_entry, directory(), link(), file(3, "abc")]), None);
         let (expected, actual) = (4, 3);

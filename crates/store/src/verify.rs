@@ -11,7 +11,7 @@ use crate::index::{IndexError, LayerIndex};
 use crate::layer::LayerId;
 use crate::store::Store;
 pub use crate::tree_check::TreeFinding;
-use crate::tree_check::compare_tree;
+use crate::tree_check::{Depth, compare_tree};
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -200,7 +200,7 @@ impl Store {
             };
             report.trees += 1;
             let root = self.layout().tree(&layer).join(crate::layout::ROOT);
-            if let Some((path, finding)) = compare_tree(&root, &index) {
+            if let Some((path, finding)) = compare_tree(&root, &index, Depth::Contents) {
                 // Gone in between is no problem.
                 if root.exists() {
                     report.problems.push(Problem::Tree { layer, path, finding });
