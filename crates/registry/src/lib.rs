@@ -15,6 +15,7 @@ pub mod hosts;
 mod pull;
 mod push;
 pub mod server;
+mod tap;
 mod transport;
 
 pub use auth::{Credential, Credentials, DockerConfig, NoCredentials};
@@ -22,3 +23,4 @@ pub use client::{Client, ClientSettings, ResolvedManifest};
 pub use error::RegistryError;
 pub use hosts::HostsConfig;
 pub use push::BlobSource;
+pub use tap::{BlobTap, TapReader};

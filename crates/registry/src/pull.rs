@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use kiln_oci::{Descriptor, Digest, ImageIndex, MediaType, Reference};
-use kiln_store::Store;
+use kiln_store::{BlobWriter, Store};
 use reqwest::{Method, Response, StatusCode};
 
 use crate::RegistryError;
 use crate::client::{ACCEPT, Client, MAX_MANIFEST, ResolvedManifest, reference_part};
 use crate::hosts::Endpoint;
+use crate::tap::BlobTap;
 use crate::transport::{Request, backoff, failure};
 
 /// Times that an interrupted download is taken up again.
@@ -68,7 +69,28 @@ impl Client {
             return Ok(());
         }
         self.first_endpoint(reference, |endpoint| async move {
-            self.blob_from(reference, &endpoint, descriptor, store, progress).await
+            self.blob_from(reference, &endpoint, descriptor, store, progress, None)
+                .await
+        })
+        .await
+    }
+
+    /// As [`Client::fetch_blob`], for a blob that is not in the store, and hands its bytes over as they come. Whoever reads
+    /// them must not believe them before this has succeeded.
+    pub async fn fetch_blob_through(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        store: &Store,
+        progress: &(dyn Fn(u64) + Send + Sync),
+        tap: BlobTap,
+    ) -> Result<(), RegistryError> {
+        let tap = tokio::sync::Mutex::new(tap);
+        let tap = &tap;
+        self.first_endpoint(reference, |endpoint| async move {
+            let mut tap = tap.lock().await;
+            self.blob_from(reference, &endpoint, descriptor, store, progress, Some(&mut tap))
+                .await
         })
         .await
     }
@@ -194,6 +216,7 @@ impl Client {
         descriptor: &Descriptor,
         store: &Store,
         progress: &(dyn Fn(u64) + Send + Sync),
+        mut tap: Option<&mut BlobTap>,
     ) -> Result<(), RegistryError> {
         let path = format!("/v2/{}/blobs/{}", reference.path(), descriptor.digest);
         let mut writer = store.new_blob_by(descriptor.digest.algorithm())?;
@@ -233,24 +256,18 @@ impl Client {
                                 what,
                             });
                         }
+                        if let Some(tap) = &mut tap {
+                            tap.take(writer.size(), &chunk).await;
+                        }
                         writer.write_all(&chunk).map_err(disk)?;
                         progress(writer.size());
                     }
                     Ok(None) if writer.size() < descriptor.size => break None,
                     Ok(None) => {
-                        let wrong = |source| RegistryError::WrongBytes {
-                            host: endpoint.host.clone(),
-                            expected: descriptor.digest.clone(),
-                            source,
-                        };
-                        writer.commit(Some(&descriptor.digest)).map_err(|error| {
-                            if error.is_disk_full() {
-                                error.into()
-                            } else {
-                                wrong(error)
-                            }
-                        })?;
-                        return Ok(());
+                        if let Some(tap) = &mut tap {
+                            tap.finish().await;
+                        }
+                        return commit(writer, descriptor, &endpoint.host).await;
                     }
                     Err(source) => break Some(source),
                 }
@@ -324,6 +341,27 @@ fn check(manifest: ResolvedManifest, expected: Option<&Digest>, host: &str) -> R
         }
         _ => Ok(manifest),
     }
+}
+
+/// Verifies a blob and waits until it is on the disk, which other downloads need not do.
+async fn commit(writer: BlobWriter, descriptor: &Descriptor, host: &str) -> Result<(), RegistryError> {
+    let expected = descriptor.digest.clone();
+    let committed = tokio::task::spawn_blocking(move || writer.commit(Some(&expected))).await;
+    let committed = committed.map_err(|error| RegistryError::Answer {
+        host: "store".into(),
+        what: error.to_string(),
+    })?;
+    committed.map(drop).map_err(|error| {
+        if error.is_disk_full() {
+            error.into()
+        } else {
+            RegistryError::WrongBytes {
+                host: host.to_owned(),
+                expected: descriptor.digest.clone(),
+                source: error,
+            }
+        }
+    })
 }
 
 /// The store's errors pass through `io::Write` as they are.

@@ -49,6 +49,8 @@ fn start(step: &Step, reporter: &Reporter) -> Result<Started, Stage> {
     // If the launcher is killed, so is everything here.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .during("tie to the parent")?;
+    // What is made here has the permissions that are said here.
+    rustix::process::umask(Mode::empty());
     let mut root = mounts::build(step)?;
     let made = std::mem::take(&mut root.made);
     if !made.is_empty() {
@@ -231,7 +233,7 @@ fn prepare(step: &Step) -> Result<(), Stage> {
             .during(&what)?;
         sys::set_limit(resource, *soft, *hard).during(&what)?;
     }
-    sys::reset_signals();
+    sys::unblock_signals();
     if step.privileges == Privileges::Default {
         capabilities::drop_bounding_set().during("drop capabilities")?;
         filter::install().during("install the system-call filter")?;

@@ -205,6 +205,8 @@ fn serve(emulator: &OsStr) -> i32 {
     let Ok(signals) = sys::signal_descriptor() else {
         return 1;
     };
+    // Once for all steps: they inherit it.
+    sys::reset_signals();
     let mut running: Vec<Started> = Vec::new();
     loop {
         let mut watched = [

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
@@ -56,7 +57,45 @@ const MASKED: [&str; 9] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Devices that every program expects.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+const DEVICES: [Device; 6] = [
+    Device::new("null", 1, 3),
+    Device::new("zero", 1, 5),
+    Device::new("full", 1, 7),
+    Device::new("random", 1, 8),
+    Device::new("urandom", 1, 9),
+    Device::new("tty", 5, 0),
+];
+
+/// A character device of the kernel.
+struct Device {
+    name: &'static str,
+    major: u32,
+    minor: u32,
+}
+
+impl Device {
+    const fn new(name: &'static str, major: u32, minor: u32) -> Device {
+        Device { name, major, minor }
+    }
+
+    /// Makes it in a directory. Only real root may; everyone else mounts the machine's own.
+    fn make(&self, dev: &OwnedFd) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(0o666);
+        let number = rustix::fs::makedev(self.major, self.minor);
+        if rustix::fs::mknodat(dev, self.name, FileType::CharacterDevice, mode, number).is_ok() {
+            // In a user namespace and under some security modules a device can be made and not be opened.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            match rustix::fs::openat(dev, self.name, flags, Mode::empty()) {
+                Err(Errno::ACCESS | Errno::PERM) => rustix::fs::unlinkat(dev, self.name, AtFlags::empty())?,
+                _ => return Ok(()),
+            }
+        }
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let node = rustix::fs::openat(dev, self.name, flags, mode)?;
+        let device = clone_mount(&Path::new("/dev").join(self.name), false)?;
+        attach_at(device.as_fd(), node.as_fd())
+    }
+}
 
 /// A root that is being built.
 pub(crate) struct Root {
@@ -78,9 +117,9 @@ pub(crate) fn build(step: &Step) -> Result<Root, Stage> {
         path,
         made: Vec::new(),
     };
-    root.proc()?;
-    root.sys()?;
     let mut staging = root.staging()?;
+    root.proc()?;
+    root.sys(&mut staging)?;
     root.devices(step)?;
     root.small_files(step, &mut staging)?;
     for mount in &step.mounts {
@@ -296,7 +335,7 @@ impl Root {
         Ok(())
     }
 
-    fn sys(&mut self) -> Result<(), Stage> {
+    fn sys(&mut self, staging: &mut Staging) -> Result<(), Stage> {
         let own = || -> io::Result<OwnedFd> {
             let mount = clone_mount(Path::new("/sys"), true)?;
             sys::make_read_only(mount.as_fd(), c"", true)?;
@@ -305,19 +344,20 @@ impl Root {
         let mount = own().during("mount /sys")?;
         self.place(&mount, "/sys", Kind::Directory, "mount /sys")?;
         for path in MASKED {
-            self.mask(Path::new(path)).during("hide parts of /proc and /sys")?;
+            self.mask(Path::new(path), staging)
+                .during("hide parts of /proc and /sys")?;
         }
         Ok(())
     }
 
     /// Covers a directory with an empty one, a file with `/dev/null`.
-    fn mask(&mut self, path: &Path) -> io::Result<()> {
+    fn mask(&mut self, path: &Path, staging: &mut Staging) -> io::Result<()> {
         let Ok(target) = self.open(path, OFlags::PATH) else {
             return Ok(());
         };
         let is_directory = rustix::fs::fstat(&target).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR);
         let cover = if is_directory {
-            new_filesystem("tmpfs", &[("size", "0")])?
+            staging.empty_directory()?
         } else {
             clone_mount(Path::new("/dev/null"), false)?
         };
@@ -331,11 +371,8 @@ impl Root {
         let dev = self
             .open(Path::new("/dev"), OFlags::PATH | OFlags::DIRECTORY)
             .during(what)?;
-        for name in DEVICES {
-            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            let node = rustix::fs::openat(&dev, name, flags, Mode::from_raw_mode(0o666)).during(what)?;
-            let device = clone_mount(&Path::new("/dev").join(name), false).during(what)?;
-            attach_at(device.as_fd(), node.as_fd()).during(what)?;
+        for device in &DEVICES {
+            device.make(&dev).during(what)?;
         }
         let links = [
             ("/proc/self/fd", "fd"),

@@ -20,12 +20,20 @@ use crate::sys;
 pub(crate) struct Staging {
     root: OwnedFd,
     made: usize,
+    has_empty: bool,
 }
+
+/// The name of the directory that stays empty.
+const EMPTY: &str = "empty";
 
 impl Staging {
     pub(crate) fn new() -> io::Result<Staging> {
         let root = new_filesystem("tmpfs", &[("mode", "700"), ("size", "64m")])?;
-        Ok(Staging { root, made: 0 })
+        Ok(Staging {
+            root,
+            made: 0,
+            has_empty: false,
+        })
     }
 
     /// To be attached before anything is made.
@@ -54,6 +62,18 @@ impl Staging {
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         Ok(rustix::mount::open_tree(&self.root, &name, flags)?)
+    }
+
+    /// A detached mount of a directory that is empty and cannot be written to.
+    pub(crate) fn empty_directory(&mut self) -> io::Result<OwnedFd> {
+        if !self.has_empty {
+            rustix::fs::mkdirat(&self.root, EMPTY, Mode::from_raw_mode(0o755))?;
+            self.has_empty = true;
+        }
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let mount = rustix::mount::open_tree(&self.root, EMPTY, flags)?;
+        sys::make_read_only(mount.as_fd(), c"", false)?;
+        Ok(mount)
     }
 
     /// Trees stacked in a directory of this file system: a descriptor of the stack's root.

@@ -152,13 +152,21 @@ pub(crate) fn read_signal(fd: BorrowedFd<'_>) -> io::Result<Option<(i32, bool)>>
     Ok(Some((i32::try_from(info.ssi_signo).unwrap_or(0), sent)))
 }
 
-/// Gives signals back their default meaning and unblocks them: what a new program expects.
+/// Gives signals back their default meaning: what a new program expects. Those that this process ignores, it must block
+/// before.
 pub(crate) fn reset_signals() {
-    // SAFETY: the set is initialised; setting default handlers cannot fail for the signals that allow it.
+    // SAFETY: setting default handlers cannot fail for the signals that allow it.
     unsafe {
         for signal in 1..=64 {
             libc::signal(signal, libc::SIG_DFL);
         }
+    }
+}
+
+/// Lets all signals through: what a new program expects.
+pub(crate) fn unblock_signals() {
+    // SAFETY: the set is initialised.
+    unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());

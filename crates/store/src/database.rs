@@ -41,11 +41,15 @@ impl Database {
         connection
             .pragma_update(None, "auto_vacuum", "INCREMENTAL")
             .map_err(error)?;
+        // Nobody sees it before it has its name, so it is synced once, as a whole.
+        connection.pragma_update(None, "synchronous", "OFF").map_err(error)?;
         connection
             .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
             .map_err(error)?;
         migrate(&mut connection, path, 0)?;
         connection.close().map_err(|(_, source)| error(source))?;
+        let synced = std::fs::File::open(temporary).and_then(|file| file.sync_all());
+        synced.map_err(|error| StoreError::io("write", temporary, error))?;
         let cwd = rustix::fs::CWD;
         match rustix::fs::renameat_with(cwd, temporary, cwd, path, RenameFlags::NOREPLACE) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),

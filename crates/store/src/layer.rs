@@ -126,6 +126,10 @@ impl LayerRecord {
     }
 }
 
+/// Entries of an index that is kept in memory when it is written. Copying larger ones costs more than it saves where
+/// nothing asks.
+const READ_AT_ONCE: usize = 1000;
+
 impl Store {
     /// What is known of a layer. It is held from now on.
     pub fn layer(&self, id: &LayerId) -> Result<Option<LayerRecord>, StoreError> {
@@ -266,7 +270,12 @@ impl Store {
         })?;
         self.indexes().forget(id);
         // An index can be made again and has a checksum, so it need not survive a power failure.
-        self.write_atomically(&self.layout().index(id), &bytes, false)
+        self.write_atomically(&self.layout().index(id), &bytes, false)?;
+        if index.entries.len() <= READ_AT_ONCE {
+            // The next step asks what this one changed.
+            self.indexes().keep(id, Arc::new(index.clone()));
+        }
+        Ok(())
     }
 
     /// A layer's index, if it is here. A damaged one is removed and counts as missing: it can be made again from

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_graph::{Event, EventSink, ExecOp, LogStream, NetworkMode, SecurityMode, Vertex, VertexId};
 use kiln_image::view::{FollowLast, RootView};
@@ -16,11 +17,12 @@ use kiln_sandbox::{
 use kiln_solver::{Root, StepContext};
 use kiln_store::index::EntryKind;
 use kiln_store::{LayerId, LayerRecord, StagedTree};
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio_util::sync::CancellationToken;
 
 use crate::destination::shown;
 use crate::layers::{Layers, blocking};
-use crate::mask::Mask;
+use crate::mask::{Mask, MaskedStream};
 use crate::mounts::{AGENT_VARIABLE, MountSources, Mounted, Secrets};
 use crate::remote_cache::CacheImports;
 use crate::ssh::SshAgents;
@@ -278,8 +280,11 @@ pub async fn read_file(
         return Ok(None);
     };
     let path = found.path.clone();
+    if let Some(known) = layers.small_file(layer, &path) {
+        return Ok(Some(known.to_vec()));
+    }
     let directory = layers.open_tree(layer).await?;
-    blocking(move || {
+    let read = blocking(move || {
         let failed = |source| WorkerError::Io {
             operation: "read",
             path: PathBuf::from(shown(&path)),
@@ -288,9 +293,11 @@ pub async fn read_file(
         let mut bytes = Vec::new();
         let file = kiln_image::plan::open_below(&directory, &path).map_err(failed)?;
         file.take(LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(Some(bytes))
-    })
-    .await
+        Ok((path, bytes))
+    });
+    let (path, bytes) = read.await?;
+    layers.keep_small_file(layer, path, &bytes);
+    Ok(Some(bytes))
 }
 
 /// One step under way: everything that its thread needs.
@@ -312,25 +319,21 @@ impl Job {
             mounted,
             shell,
         } = prepared;
-        let mask = Arc::new(Mask::new(&mounted.secrets));
+        let mask = Mask::new(&mounted.secrets);
         if self.cancel.is_cancelled() {
             return Err(WorkerError::Cancelled);
         }
         let mut running = step.spawn().map_err(WorkerError::Sandbox)?;
         let stop = Stop::watch(&running, self.cancel.clone(), self.timeout);
-        let tail = Arc::new(Mutex::new(Tail::default()));
-        let stderr = running
-            .stderr
-            .take()
-            .map(|stream| self.pump(stream, LogStream::Stderr, tail.clone(), mask.clone()));
-        let stdout = running
-            .stdout
-            .take()
-            .map(|stream| self.pump(stream, LogStream::Stdout, tail.clone(), mask));
-        for reader in stdout.into_iter().chain(stderr) {
-            // A reader that died has told all that it could.
-            let _ = reader.join();
-        }
+        let mut output = Output {
+            events: self.events.clone(),
+            vertex: self.vertex.id.clone(),
+            tail: Tail::default(),
+        };
+        output.read_all([
+            (running.stdout.take(), LogStream::Stdout, mask.stream()),
+            (running.stderr.take(), LogStream::Stderr, mask.stream()),
+        ]);
         let ended = running.wait();
         let timed_out = stop.finish();
         if self.cancel.is_cancelled() {
@@ -344,7 +347,7 @@ impl Job {
             Ok(Exit::EmulatorDied { binary, signal }) => StepExit::EmulatorDied { binary, signal },
             Err(error) => return Err(WorkerError::Sandbox(error)),
         };
-        let log = std::mem::take(&mut *lock(&tail)).lines();
+        let log = output.tail.lines();
         Err(WorkerError::Exit {
             command: step
                 .argv
@@ -380,41 +383,93 @@ impl Job {
         })?;
         Ok(id)
     }
-
-    fn pump(
-        &self,
-        mut stream: std::fs::File,
-        kind: LogStream,
-        tail: Arc<Mutex<Tail>>,
-        mask: Arc<Mask>,
-    ) -> std::thread::JoinHandle<()> {
-        let (events, vertex) = (self.events.clone(), self.vertex.id.clone());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 16 << 10];
-            let mut masked = mask.stream();
-            let mut pending = Vec::new();
-            while let Ok(count @ 1..) = stream.read(&mut buffer) {
-                pending.extend(masked.push(&buffer[..count]));
-                let whole = whole_text(&mut pending);
-                send(&events, &vertex, kind, &tail, whole);
-            }
-            pending.extend(masked.finish());
-            let rest = String::from_utf8_lossy(&pending).into_owned();
-            send(&events, &vertex, kind, &tail, rest);
-        })
-    }
 }
 
-fn send(events: &Arc<dyn EventSink>, vertex: &VertexId, stream: LogStream, tail: &Mutex<Tail>, text: String) {
-    if text.is_empty() {
-        return;
+/// Where the output of a step goes.
+struct Output {
+    events: Arc<dyn EventSink>,
+    vertex: VertexId,
+    tail: Tail,
+}
+
+/// One of a step's streams, as long as it is open.
+struct OpenStream<'a> {
+    stream: std::fs::File,
+    kind: LogStream,
+    masked: MaskedStream<'a>,
+    pending: Vec<u8>,
+}
+
+impl Output {
+    /// Reads streams until all of them have ended.
+    fn read_all<'a>(&mut self, streams: [(Option<std::fs::File>, LogStream, MaskedStream<'a>); 2]) {
+        let mut open: Vec<OpenStream<'a>> = streams
+            .into_iter()
+            .filter_map(|(stream, kind, masked)| {
+                Some(OpenStream {
+                    stream: stream?,
+                    kind,
+                    masked,
+                    pending: Vec::new(),
+                })
+            })
+            .collect();
+        let mut buffer = [0; 16 << 10];
+        while !open.is_empty() {
+            let mut watched: Vec<PollFd<'_>> = open
+                .iter()
+                .map(|open| PollFd::new(&open.stream, PollFlags::IN))
+                .collect();
+            match poll(&mut watched, None) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                // What cannot be waited for has told all that it could.
+                Err(_) => break,
+            }
+            let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
+            let mut ready = ready.into_iter();
+            open.retain_mut(|open| !ready.next().unwrap_or(false) || self.read(open, &mut buffer));
+        }
+        for mut open in open {
+            self.end(&mut open);
+        }
     }
-    lock(tail).add(&text);
-    events.send(Event::StepLog {
-        vertex: vertex.clone(),
-        stream,
-        text,
-    });
+
+    /// Reads what is there. False: the stream has ended.
+    fn read(&mut self, open: &mut OpenStream<'_>, buffer: &mut [u8]) -> bool {
+        match open.stream.read(buffer) {
+            Ok(count @ 1..) => {
+                open.pending.extend(open.masked.push(&buffer[..count]));
+                let whole = whole_text(&mut open.pending);
+                self.send(open.kind, whole);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => true,
+            Ok(_) | Err(_) => {
+                self.end(open);
+                false
+            }
+        }
+    }
+
+    fn end(&mut self, open: &mut OpenStream<'_>) {
+        open.pending.extend(open.masked.finish());
+        let rest = String::from_utf8_lossy(&open.pending).into_owned();
+        open.pending.clear();
+        self.send(open.kind, rest);
+    }
+
+    fn send(&mut self, stream: LogStream, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        self.tail.add(&text);
+        self.events.send(Event::StepLog {
+            vertex: self.vertex.clone(),
+            stream,
+            text,
+        });
+    }
 }
 
 /// Takes the text so far, but not a character whose last bytes have not come yet.
@@ -467,44 +522,42 @@ impl Tail {
 /// Ends a step when the build is cancelled or its time is over.
 struct Stop {
     done: CancellationToken,
-    thread: Option<std::thread::JoinHandle<bool>>,
+    is_late: Arc<AtomicBool>,
 }
 
 impl Stop {
     fn watch(running: &RunningStep, cancel: CancellationToken, timeout: Option<std::time::Duration>) -> Stop {
-        let handle = running.handle();
-        let done = CancellationToken::new();
-        let finished = done.clone();
-        let runtime = tokio::runtime::Handle::try_current();
-        let thread = runtime.ok().map(|runtime| {
-            std::thread::spawn(move || {
-                runtime.block_on(async {
-                    let late = async {
-                        match timeout {
-                            Some(timeout) => tokio::time::sleep(timeout).await,
-                            None => std::future::pending().await,
-                        }
-                    };
-                    tokio::select! {
-                        () = finished.cancelled() => false,
-                        () = cancel.cancelled() => { handle.kill(); false }
-                        () = late => { handle.kill(); true }
+        let stop = Stop {
+            done: CancellationToken::new(),
+            is_late: Arc::default(),
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (handle, done, is_late) = (running.handle(), stop.done.clone(), stop.is_late.clone());
+            runtime.spawn(async move {
+                let late = async {
+                    match timeout {
+                        Some(timeout) => tokio::time::sleep(timeout).await,
+                        None => std::future::pending().await,
                     }
-                })
-            })
-        });
-        Stop { done, thread }
+                };
+                tokio::select! {
+                    () = done.cancelled() => {}
+                    () = cancel.cancelled() => handle.kill(),
+                    () = late => {
+                        is_late.store(true, Ordering::Release);
+                        handle.kill();
+                    }
+                }
+            });
+        }
+        stop
     }
 
     /// Whether the step took too long.
     fn finish(self) -> bool {
         self.done.cancel();
-        self.thread.is_some_and(|thread| thread.join().unwrap_or(false))
+        self.is_late.load(Ordering::Acquire)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 mod blobs;
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use kiln_graph::{Event, EventSink, ImageLayer, ImageOrigin, ImageSource, TransferKind};
 use kiln_image::pack::CompressionSetting;
-use kiln_image::unpack::{Ownership, UnpackOptions};
+use kiln_image::unpack::{Ownership, UnpackOptions, Unpacked};
 use kiln_image::view::RootView;
 use kiln_oci::{Descriptor, DiffId, Digest, Reference};
-use kiln_registry::Client;
+use kiln_registry::{BlobTap, Client};
 use kiln_store::index::LayerIndex;
-use kiln_store::{CacheKey, LayerId, LayerRecord, Store};
+use kiln_store::{CacheKey, LayerId, LayerRecord, StagedTree, Store};
 use tokio::sync::OnceCell;
 
 pub use blobs::CacheCompression;
@@ -96,7 +97,14 @@ struct Inner {
     places: Mutex<HashMap<LayerId, Place>>,
     /// Directories that layers have no entry for.
     implied: Mutex<HashMap<LayerId, Arc<Vec<Vec<u8>>>>>,
+    /// Layer and path → small files that every step asks for, as `/etc/passwd`.
+    small_files: Mutex<SmallFiles>,
 }
+
+type SmallFiles = HashMap<(LayerId, Vec<u8>), Arc<[u8]>>;
+
+/// Larger files are read each time.
+const SMALL_FILE: usize = 64 << 10;
 
 /// What making the forms of layers needs.
 #[derive(Clone)]
@@ -145,6 +153,7 @@ impl Layers {
             sent: Mutex::default(),
             places: Mutex::default(),
             implied: Mutex::default(),
+            small_files: Mutex::default(),
         };
         Layers { inner: Arc::new(inner) }
     }
@@ -365,9 +374,55 @@ impl Layers {
         if let Some(tree) = self.inner.store.tree(id)? {
             return Ok(tree);
         }
+        if let Some(tree) = self.unpack_on_the_way(id).await? {
+            return Ok(tree);
+        }
         let descriptor = self.local_blob(id).await?;
         let (layers, id) = (self.clone(), id.clone());
         blocking(move || layers.unpack(&id, &descriptor)).await
+    }
+
+    /// Unpacks a layer while its blob comes from a registry. None: the blob is here, comes from elsewhere, or another
+    /// process is about to make the same tree, and waiting for it would keep a connection waiting.
+    async fn unpack_on_the_way(&self, id: &LayerId) -> Result<Option<PathBuf>, WorkerError> {
+        let Some(remote) = lock(&self.inner.remotes).get(id).cloned() else {
+            return Ok(None);
+        };
+        let LayerPlace::Registry(reference) = &remote.place else {
+            return Ok(None);
+        };
+        if let Some(record) = self.record(id).await?
+            && self.stored_blob(&record)?.is_some()
+        {
+            return Ok(None);
+        }
+        let (store, blob) = (&self.inner.store, &remote.descriptor);
+        if store.blob_exists(&blob.digest)? {
+            return Ok(None);
+        }
+        let Some(key_lock) = store.try_lock_key(&lock_of(id))? else {
+            return Ok(None);
+        };
+        if let Some(tree) = store.tree(id)? {
+            return Ok(Some(tree));
+        }
+        let reference: Reference = reference.parse()?;
+        let (tap, bytes) = BlobTap::new();
+        let (layers, descriptor) = (self.clone(), blob.clone());
+        let unpacking = tokio::task::spawn_blocking(move || layers.unpack_stream(bytes, &descriptor));
+        let progress = self.progress(blob, TransferKind::Pull);
+        let client = &self.inner.client;
+        let fetched = client.fetch_blob_through(&reference, blob, store, &progress, tap).await;
+        let unpacked = unpacking.await.map_err(WorkerError::Panicked)?;
+        // What broke off on its way cannot be unpacked either: the download's error is the cause.
+        fetched?;
+        let unpacked = unpacked?;
+        let (layers, id, descriptor) = (self.clone(), id.clone(), blob.clone());
+        let tree = blocking(move || {
+            let _lock = key_lock;
+            layers.keep_tree(&id, &descriptor, unpacked)
+        });
+        tree.await.map(Some)
     }
 
     /// A blob of the layer in the store, fetched if need be.
@@ -394,7 +449,16 @@ impl Layers {
         let blob = store
             .open_blob(&descriptor.digest)?
             .ok_or_else(|| WorkerError::LayerGone(id.clone()))?;
-        let staged = store.stage_tree()?;
+        let unpacked = self.unpack_stream(blob, descriptor)?;
+        self.keep_tree(id, descriptor, unpacked)
+    }
+
+    fn unpack_stream(
+        &self,
+        blob: impl Read + Send,
+        descriptor: &Descriptor,
+    ) -> Result<(StagedTree, Unpacked), WorkerError> {
+        let staged = self.inner.store.stage_tree()?;
         let options = UnpackOptions {
             ownership: self.inner.ownership,
             ..UnpackOptions::default()
@@ -404,6 +468,17 @@ impl Layers {
             .layer_compression()
             .unwrap_or(kiln_oci::Compression::Gzip);
         let unpacked = kiln_image::unpack::unpack_layer(blob, compression, staged.path(), &options)?;
+        Ok((staged, unpacked))
+    }
+
+    /// Makes what was unpacked of a verified blob the tree of a layer, if it is that layer.
+    fn keep_tree(
+        &self,
+        id: &LayerId,
+        descriptor: &Descriptor,
+        (staged, unpacked): (StagedTree, Unpacked),
+    ) -> Result<PathBuf, WorkerError> {
+        let store = &self.inner.store;
         if LayerId::of_diff(&unpacked.diff_id) != *id
             && store.layer(id)?.and_then(|record| record.diff_id).as_ref() != Some(&unpacked.diff_id)
         {
@@ -455,6 +530,20 @@ impl Layers {
             path,
             source,
         })
+    }
+
+    /// A file of a layer's tree that was read before.
+    pub(crate) fn small_file(&self, id: &LayerId, path: &[u8]) -> Option<Arc<[u8]>> {
+        lock(&self.inner.small_files)
+            .get(&(id.clone(), path.to_owned()))
+            .cloned()
+    }
+
+    /// Keeps a file of a layer's tree for the next step that asks. Trees never change.
+    pub(crate) fn keep_small_file(&self, id: &LayerId, path: Vec<u8>, bytes: &[u8]) {
+        if bytes.len() <= SMALL_FILE {
+            lock(&self.inner.small_files).insert((id.clone(), path), bytes.into());
+        }
     }
 
     /// Whether a record's layers can all be brought back: from a tree, a blob, or where their image came from.

@@ -373,6 +373,10 @@ impl Worker for LocalWorker {
     }
 
     async fn lock(&self, key: &CacheKey) -> Result<KeyLock, WorkerError> {
+        // Mostly nobody else has it, and then nothing is waited for.
+        if let Some(lock) = self.store().try_lock_key(key)? {
+            return Ok(lock);
+        }
         let (store, key) = (self.store().clone(), key.clone());
         blocking(move || Ok(store.lock_key(&key)?)).await
     }

@@ -124,14 +124,19 @@ impl Stage {
         if !state.exists() {
             return Ok(());
         }
-        if tool == Tool::Buildah {
-            // Overlay may have left a mount of its home, which must go before the directory can.
+        self.let_go(tool, state);
+        fs::remove_dir_all(state).map_err(failed("remove", state))
+    }
+
+    /// Leaves nothing of a tool's state mounted, so that it can be removed.
+    pub(super) fn let_go(&self, tool: Tool, state: &Path) {
+        if tool == Tool::Buildah && state.exists() {
+            // Overlay may have left a mount of its home.
             let _ = Command::new("umount")
                 .arg("-l")
                 .arg(state.join("root/overlay"))
                 .output();
         }
-        fs::remove_dir_all(state).map_err(failed("remove", state))
     }
 }
 
