@@ -14,7 +14,7 @@ use crate::mounts::{During, Stage};
 use crate::report::{Report, Reporter};
 use crate::step::{Exit, Network, Privileges, Stdio, Step};
 use crate::sys::{self, RawPid};
-use crate::{capabilities, filter, mounts, refusal};
+use crate::{capabilities, mounts, refusal};
 
 /// Runs the step. The value is the init's own exit code, which only says whether everything was reported.
 pub(crate) fn run(step: &Step, control: &OwnedFd, reporter: &Reporter) -> i32 {
@@ -165,7 +165,8 @@ enum Never {}
 
 type StartFailure = (Option<String>, Stage);
 
-/// Becomes the step's process: session, limits, user, capabilities, filter, working directory, program.
+/// Becomes the step's process: session, limits, user, capabilities, working directory, program. The system-call filter is
+/// there from the launcher on.
 fn become_process(step: &Step) -> Result<Never, StartFailure> {
     prepare(step).map_err(|stage| (None, stage))?;
     let program = step.argv.first().cloned().unwrap_or_default();
@@ -236,7 +237,6 @@ fn prepare(step: &Step) -> Result<(), Stage> {
     sys::unblock_signals();
     if step.privileges == Privileges::Default {
         capabilities::drop_bounding_set().during("drop capabilities")?;
-        filter::install().during("install the system-call filter")?;
     }
     match sys::set_groups(&step.groups) {
         // A single-id user namespace forbids it; there are no other groups to have then.

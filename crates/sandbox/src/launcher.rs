@@ -30,9 +30,9 @@ use crate::report::Reporter;
 use crate::spawn::spawn_self;
 use crate::step::{Network, Privileges, Step};
 use crate::sys::{self, RawPid};
-use crate::{binfmt, namespace};
+use crate::{binfmt, filter, namespace};
 
-/// How the program is called when it is to be a launcher. The word after it is the emulator in JSON.
+/// How the program is called when it is to be a launcher. The word after it is its [`Purpose`] in JSON.
 const ARGV0: &str = "kiln-sandbox";
 
 /// The descriptor of the launcher's socket.
@@ -73,24 +73,32 @@ pub(crate) struct Launcher {
     next: AtomicU64,
 }
 
-/// The launchers of this process, by emulator.
-static LAUNCHERS: Mutex<Vec<(Option<Emulator>, Arc<Launcher>)>> = Mutex::new(Vec::new());
+/// What a launcher is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Purpose {
+    emulator: Option<Emulator>,
+    privileges: Privileges,
+}
+
+/// The launchers of this process.
+static LAUNCHERS: Mutex<Vec<(Purpose, Arc<Launcher>)>> = Mutex::new(Vec::new());
 
 impl Launcher {
     /// Starts a step. Gives the launcher that did, and the number by which it knows the step.
     pub(crate) fn launch(step: &Step, files: &StepFiles<'_>) -> io::Result<(Arc<Launcher>, u64)> {
-        let emulator = step
-            .emulator
-            .clone()
-            .filter(|emulator| matches!(emulator, Emulator::Private { .. }));
-        if emulator.is_some() && step.privileges == Privileges::Insecure {
+        let private = |emulator: &Emulator| matches!(emulator, Emulator::Private { .. });
+        let purpose = Purpose {
+            emulator: step.emulator.clone().filter(private),
+            privileges: step.privileges,
+        };
+        if purpose.emulator.is_some() && purpose.privileges == Privileges::Insecure {
             // It could change the table of emulators, which is nobody else's business.
-            let launcher = Arc::new(Launcher::start(emulator.as_ref())?);
+            let launcher = Arc::new(Launcher::start(&purpose)?);
             let number = launcher.send_step(step.network, files)?;
             return Ok((launcher, number));
         }
         let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = launchers.iter().position(|(known, _)| *known == emulator) {
+        if let Some(at) = launchers.iter().position(|(known, _)| *known == purpose) {
             let launcher = launchers[at].1.clone();
             match launcher.send_step(step.network, files) {
                 Ok(number) => return Ok((launcher, number)),
@@ -98,20 +106,20 @@ impl Launcher {
                 Err(_) => drop(launchers.swap_remove(at)),
             }
         }
-        let launcher = Arc::new(Launcher::start(emulator.as_ref())?);
-        launchers.push((emulator, launcher.clone()));
+        let launcher = Arc::new(Launcher::start(&purpose)?);
+        launchers.push((purpose, launcher.clone()));
         let number = launcher.send_step(step.network, files)?;
         Ok((launcher, number))
     }
 
-    fn start(emulator: Option<&Emulator>) -> io::Result<Launcher> {
+    fn start(purpose: &Purpose) -> io::Result<Launcher> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        let emulator = serde_json::to_vec(&emulator).map_err(io::Error::other)?;
+        let purpose = serde_json::to_vec(purpose).map_err(io::Error::other)?;
         let argv = [
             CString::new(ARGV0).map_err(io::Error::other)?,
-            sys::c_string(OsStr::from_bytes(&emulator))?,
+            sys::c_string(OsStr::from_bytes(&purpose))?,
         ];
         let nothing = nothing.as_raw_fd();
         let process = spawn_self(
@@ -174,8 +182,8 @@ impl Drop for Launcher {
 pub fn init_if_requested() {
     let mut words = std::env::args_os();
     if words.next().is_some_and(|name| name == ARGV0) {
-        let emulator = words.next().unwrap_or_default();
-        sys::exit_now(serve(&emulator));
+        let purpose = words.next().unwrap_or_default();
+        sys::exit_now(serve(&purpose));
     }
 }
 
@@ -193,12 +201,12 @@ struct Received {
     descriptors: Vec<OwnedFd>,
 }
 
-fn serve(emulator: &OsStr) -> i32 {
+fn serve(purpose: &OsStr) -> i32 {
     let socket = sys::inherited(SOCKET_FD);
     // A terminal's interrupt reaches the whole foreground group: the launcher leaves it, and its parent decides.
     let prepared = rustix::process::setsid()
         .during("leave the session")
-        .and_then(|_| surroundings(emulator));
+        .and_then(|_| surroundings(purpose));
     if sys::set_close_on_exec(socket.as_fd(), true).is_err() {
         return 1;
     }
@@ -246,18 +254,26 @@ fn serve(emulator: &OsStr) -> i32 {
     }
 }
 
-/// The user namespace with the emulator's table, which is there for as long as the descriptor is open.
-fn surroundings(emulator: &OsStr) -> Result<Option<OwnedFd>, Stage> {
-    let emulator: Option<Emulator> = serde_json::from_slice(emulator.as_bytes())
+/// Everything that is the same for all steps of a launcher. Gives the emulator's table, which is there for as long as the
+/// descriptor is open.
+fn surroundings(purpose: &OsStr) -> Result<Option<OwnedFd>, Stage> {
+    let purpose: Purpose = serde_json::from_slice(purpose.as_bytes())
         .map_err(io::Error::other)
-        .during("read the emulator")?;
-    let Some(Emulator::Private { path, machine }) = emulator else {
-        return Ok(None);
+        .during("read what the launcher is for")?;
+    let table = match purpose.emulator {
+        Some(Emulator::Private { path, machine }) => {
+            namespace::unshare_with_same_ids(libc::CLONE_NEWNS).during("make a user namespace")?;
+            let what = format!("register the emulator {}", path.display());
+            let program = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).during(&what)?;
+            Some(binfmt::register_private(machine, &program).during(&what)?)
+        }
+        Some(Emulator::Host { .. }) | None => None,
     };
-    namespace::unshare_with_same_ids(libc::CLONE_NEWNS).during("make a user namespace")?;
-    let what = format!("register the emulator {}", path.display());
-    let program = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).during(&what)?;
-    Ok(Some(binfmt::register_private(machine, &program).during(&what)?))
+    if purpose.privileges == Privileges::Default {
+        // Here, because the kernel compiles a filter each time that it is installed. Inits do nothing that it refuses.
+        filter::install().during("install the system-call filter")?;
+    }
+    Ok(table)
 }
 
 /// The launcher's side of [`StepFiles`].

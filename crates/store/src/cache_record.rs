@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::StoreError;
 use crate::database::{Database, unix_now};
-use crate::layer::LayerId;
+use crate::layer::{LayerId, LayerRecord, LayerRows};
 use crate::store::{Store, Used};
 use crate::wire::{WireError, WireReader, WireWriter};
 
@@ -74,12 +74,29 @@ impl Store {
 
     /// Keeps a record under its key and under `aliases`, in the place of what was there.
     pub fn put_record(&self, record: &CacheRecord, aliases: &[CacheKey]) -> Result<(), StoreError> {
+        self.put_record_with_layers(record, aliases, &[])
+    }
+
+    /// As [`Store::put_record`], and adds to what is known of layers as [`Store::put_layer`] does, all or nothing.
+    pub fn put_record_with_layers(
+        &self,
+        record: &CacheRecord,
+        aliases: &[CacheKey],
+        layers: &[LayerRecord],
+    ) -> Result<(), StoreError> {
         let database = self.database()?;
         self.hold_record(&record.key, &record.layers)?;
-        if is_kept(database, record, aliases)? {
+        if layers.is_empty() && is_kept(database, record, aliases)? {
             return Ok(());
         }
+        let layers = layers
+            .iter()
+            .map(|layer| LayerRows::new(database, layer))
+            .collect::<Result<Vec<_>, _>>()?;
         database.write("keep a cache record", |connection| {
+            for layer in &layers {
+                layer.write(connection)?;
+            }
             write_record(connection, record)?;
             let mut statement =
                 connection.prepare_cached("INSERT OR REPLACE INTO aliases (key, record) VALUES (?1, ?2)")?;
@@ -395,7 +412,6 @@ fn decode_parts(bytes: &[u8]) -> Result<Vec<KeyPart>, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::LayerRecord;
     use crate::testing::temporary_store;
     use kiln_oci::{Descriptor, DiffId, Digest, MediaType};
 

@@ -126,6 +126,49 @@ impl LayerRecord {
     }
 }
 
+/// What is to be written of a layer.
+pub(crate) struct LayerRows<'a> {
+    record: &'a LayerRecord,
+    /// The descriptors of its blobs.
+    blobs: Vec<String>,
+}
+
+impl<'a> LayerRows<'a> {
+    pub(crate) fn new(database: &Database, record: &'a LayerRecord) -> Result<LayerRows<'a>, StoreError> {
+        let texts = record
+            .blobs
+            .iter()
+            .map(|blob| descriptor_text(database, &blob.descriptor));
+        let blobs = texts.collect::<Result<Vec<_>, _>>()?;
+        Ok(LayerRows { record, blobs })
+    }
+
+    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let record = self.record;
+        connection
+            .prepare_cached(
+                "INSERT INTO layers (id, diff_id, unpacked_size, remote, created_unix, used_unix)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+                 ON CONFLICT (id) DO UPDATE SET
+                     diff_id = coalesce(excluded.diff_id, diff_id),
+                     unpacked_size = CASE excluded.unpacked_size WHEN 0 THEN unpacked_size ELSE excluded.unpacked_size END,
+                     remote = max(remote, excluded.remote)",
+            )?
+            .execute(params![
+                record.id.as_str(),
+                record.diff_id.as_ref().map(ToString::to_string),
+                i64::try_from(record.unpacked_size).unwrap_or(i64::MAX),
+                record.remote,
+                unix_now(),
+            ])?;
+        for (blob, text) in record.blobs.iter().zip(&self.blobs) {
+            let digest = &blob.descriptor.digest;
+            put_blob_row(connection, &record.id, record.diff_id.as_ref(), digest, text)?;
+        }
+        Ok(())
+    }
+}
+
 /// Entries of an index that is kept in memory when it is written. Copying larger ones costs more than it saves where
 /// nothing asks.
 const READ_AT_ONCE: usize = 1000;
@@ -159,34 +202,8 @@ impl Store {
                 return Ok(());
             }
         }
-        let blobs: Result<Vec<_>, _> = record
-            .blobs
-            .iter()
-            .map(|blob| descriptor_text(database, &blob.descriptor))
-            .collect();
-        let blobs = blobs?;
-        database.write("keep a layer", |connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO layers (id, diff_id, unpacked_size, remote, created_unix, used_unix)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-                     ON CONFLICT (id) DO UPDATE SET
-                         diff_id = coalesce(excluded.diff_id, diff_id),
-                         unpacked_size = CASE excluded.unpacked_size WHEN 0 THEN unpacked_size ELSE excluded.unpacked_size END,
-                         remote = max(remote, excluded.remote)",
-                )?
-                .execute(params![
-                    record.id.as_str(),
-                    record.diff_id.as_ref().map(ToString::to_string),
-                    i64::try_from(record.unpacked_size).unwrap_or(i64::MAX),
-                    record.remote,
-                    unix_now(),
-                ])?;
-            for (blob, text) in record.blobs.iter().zip(&blobs) {
-                put_blob_row(connection, &record.id, record.diff_id.as_ref(), &blob.descriptor.digest, text)?;
-            }
-            Ok(())
-        })
+        let rows = LayerRows::new(database, record)?;
+        database.write("keep a layer", |connection| rows.write(connection))
     }
 
     /// Notes that the layer has `diff_id` and that `descriptor` is one of its blobs. Makes the layer known.

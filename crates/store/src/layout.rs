@@ -179,6 +179,3 @@ impl Layout {
 
 /// Name of the tree's root directory inside its own directory.
 pub(crate) const ROOT: &str = "root";
-
-/// Name of the overlay's work directory beside the root of a staged tree.
-pub(crate) const WORK: &str = "work";

@@ -34,7 +34,7 @@
 //!     └── <token>/
 //!         ├── lease-<n>      lines of what the process uses: `blob …`, `layer …`, `record …`
 //!         ├── blob-<n>, file-<n>        unfinished files
-//!         ├── tree-<n>/{root,work}      unfinished trees
+//!         ├── tree-<n>/root, work-<n>   unfinished trees; where overlays work
 //!         └── scratch-<n>/, doomed-<n>  temporary directories; trees and files being removed
 //! ```
 //!

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
@@ -15,6 +16,7 @@ use rustix::io::Errno;
 use crate::StoreError;
 use crate::lock::{is_same_file, try_lock};
 use crate::removal::remove_directory_tree;
+use crate::store::held;
 
 const LOCK_SUFFIX: &str = ".lock";
 
@@ -26,6 +28,8 @@ pub(crate) struct Session {
     /// Held for its lock alone.
     _lock: File,
     next: AtomicU64,
+    /// Overlay's work directories that nothing uses at the moment.
+    works: Mutex<Vec<PathBuf>>,
 }
 
 impl Session {
@@ -52,6 +56,7 @@ impl Session {
                 lock_path,
                 _lock: lock,
                 next: AtomicU64::new(0),
+                works: Mutex::default(),
             });
         }
     }
@@ -60,6 +65,21 @@ impl Session {
     pub(crate) fn fresh_path(&self, what: &str) -> PathBuf {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.directory.join(format!("{what}-{number}"))
+    }
+
+    /// A directory for an overlay to work in. It may have been one before: overlay empties it itself.
+    pub(crate) fn work_directory(&self) -> Result<PathBuf, StoreError> {
+        if let Some(path) = held(&self.works).pop() {
+            return Ok(path);
+        }
+        let path = self.fresh_path("work");
+        make_private_directory(&path)?;
+        Ok(path)
+    }
+
+    /// Takes back a work directory whose overlay is no longer mounted.
+    pub(crate) fn take_back(&self, work: PathBuf) {
+        held(&self.works).push(work);
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::StoreError;
 use crate::layer::LayerId;
-use crate::layout::{ROOT, WORK};
+use crate::layout::ROOT;
 use crate::removal::remove_directory_tree;
 use crate::session::{Session, make_private_directory};
 use crate::store::Store;
@@ -19,10 +19,11 @@ use crate::store::Store;
 pub struct StagedTree {
     store: Store,
     /// Keeps the directory from being reaped.
-    _session: Arc<Session>,
+    session: Arc<Session>,
     directory: PathBuf,
     root: PathBuf,
-    work: PathBuf,
+    /// None once it is given back.
+    work: Option<PathBuf>,
 }
 
 impl StagedTree {
@@ -31,15 +32,18 @@ impl StagedTree {
         &self.root
     }
 
-    /// An empty directory beside the root on the same file system, as overlay's work directory. Not part of the
-    /// tree.
+    /// A directory beside the root on the same file system, for overlay to work in. Not part of the tree.
     pub fn work_path(&self) -> &Path {
-        &self.work
+        // It is given back by the commit alone, which nothing outlives.
+        self.work.as_deref().unwrap_or(&self.directory)
     }
 
-    /// Makes this the tree of `layer`. If the layer has a tree already, that one stays and this one is removed.
-    pub fn commit(self, layer: &LayerId) -> Result<(), StoreError> {
-        remove_directory_tree(&self.work)?;
+    /// Makes this the tree of `layer`. If the layer has a tree already, that one stays and this one is removed. No
+    /// overlay may be mounted over it any more.
+    pub fn commit(mut self, layer: &LayerId) -> Result<(), StoreError> {
+        if let Some(work) = self.work.take() {
+            self.session.take_back(work);
+        }
         self.store.hold_layer(layer)?;
         crate::durability::mark(&self.directory)?;
         let target = self.store.layout().tree(layer);
@@ -53,8 +57,10 @@ impl StagedTree {
 
 impl Drop for StagedTree {
     fn drop(&mut self) {
-        if let Err(error) = remove_directory_tree(&self.directory) {
-            tracing::warn!(%error, "failed to remove an unfinished tree");
+        for directory in std::iter::once(&self.directory).chain(&self.work) {
+            if let Err(error) = remove_directory_tree(directory) {
+                tracing::warn!(%error, "failed to remove an unfinished tree");
+            }
         }
     }
 }
@@ -85,20 +91,20 @@ impl Store {
     /// Begins a tree.
     pub fn stage_tree(&self) -> Result<StagedTree, StoreError> {
         let session = self.session()?;
+        let work = Some(session.work_directory()?);
         let directory = session.fresh_path("tree");
         make_private_directory(&directory)?;
-        let (root, work) = (directory.join(ROOT), directory.join(WORK));
+        let root = directory.join(ROOT);
         make_private_directory(&root)?;
         // Not by mkdir's mode, which the process' umask cuts.
         let mode = Mode::from_raw_mode(0o755);
         rustix::fs::chmod(&root, mode).map_err(|error| StoreError::io("set the mode of", &root, error))?;
-        make_private_directory(&work)?;
         Ok(StagedTree {
             store: self.clone(),
-            _session: session,
+            work,
+            session,
             directory,
             root,
-            work,
         })
     }
 

@@ -162,15 +162,17 @@ async fn prepare(
     let group = read_file(layers, base, &view, b"etc/group").await?;
     let user =
         kiln_sandbox::user::resolve_user(&exec.user, passwd.as_deref(), group.as_deref()).map_err(WorkerError::User)?;
-    if lowers.is_empty() {
-        // A step on nothing: overlay still wants a lower directory.
-        lowers.push(layers.empty_directory()?);
-    }
     make_workdir(&view, &exec.workdir, staged.path())?;
     let network = match exec.network {
         NetworkMode::None => Network::None,
         NetworkMode::Default | NetworkMode::Host => Network::Host,
     };
+    let resolv_conf = settings.resolv_conf.clone().filter(|_| network == Network::Host);
+    let ground = match resolv_conf {
+        Some(_) => Network::Host,
+        None => Network::None,
+    };
+    lowers.push(layers.ground(ground).await?);
     let step = Step {
         root: RootSource::Overlay {
             lowers,
@@ -190,9 +192,7 @@ async fn prepare(
             exec.hostname.clone()
         },
         hosts: Some(hosts_file(&exec.hostname, &exec.extra_hosts)),
-        resolv_conf: (network == Network::Host)
-            .then(|| settings.resolv_conf.clone())
-            .flatten(),
+        resolv_conf,
         network,
         privileges: match exec.security {
             SecurityMode::Sandbox => Privileges::Default,
@@ -377,10 +377,10 @@ impl Job {
         let store = self.layers.store();
         store.put_layer_index(&id, &index)?;
         staged.commit(&id)?;
-        store.put_layer(&LayerRecord {
+        self.layers.keep_with_record(LayerRecord {
             unpacked_size: index.total_size(),
             ..LayerRecord::new(id.clone())
-        })?;
+        });
         Ok(id)
     }
 }

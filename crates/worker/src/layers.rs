@@ -14,6 +14,7 @@ use kiln_image::unpack::{Ownership, UnpackOptions, Unpacked};
 use kiln_image::view::RootView;
 use kiln_oci::{Descriptor, DiffId, Digest, Reference};
 use kiln_registry::{BlobTap, Client};
+use kiln_sandbox::Network;
 use kiln_store::index::LayerIndex;
 use kiln_store::{CacheKey, LayerId, LayerRecord, StagedTree, Store};
 use tokio::sync::OnceCell;
@@ -21,6 +22,7 @@ use tokio::sync::OnceCell;
 pub use blobs::CacheCompression;
 
 use crate::WorkerError;
+use crate::ground::Ground;
 use crate::implied::{corrections, implied_directories};
 use crate::place::Place;
 use crate::remote_cache::ObjectCache;
@@ -99,6 +101,10 @@ struct Inner {
     implied: Mutex<HashMap<LayerId, Arc<Vec<Vec<u8>>>>>,
     /// Layer and path → small files that every step asks for, as `/etc/passwd`.
     small_files: Mutex<SmallFiles>,
+    /// What the roots of steps with and without a network stand on.
+    grounds: [OnceCell<Ground>; 2],
+    /// Layers of steps whose records are about to be kept.
+    fresh: Mutex<HashMap<LayerId, LayerRecord>>,
 }
 
 type SmallFiles = HashMap<(LayerId, Vec<u8>), Arc<[u8]>>;
@@ -154,6 +160,8 @@ impl Layers {
             places: Mutex::default(),
             implied: Mutex::default(),
             small_files: Mutex::default(),
+            grounds: Default::default(),
+            fresh: Mutex::default(),
         };
         Layers { inner: Arc::new(inner) }
     }
@@ -601,6 +609,30 @@ impl Layers {
     /// A directory that stays empty.
     pub fn empty_directory(&self) -> Result<PathBuf, WorkerError> {
         Ok(self.inner.store.empty_directory()?)
+    }
+
+    /// The directory that lies below all layers of a step's root.
+    pub(crate) async fn ground(&self, network: Network) -> Result<PathBuf, WorkerError> {
+        let make = || async {
+            let store = self.inner.store.clone();
+            blocking(move || Ground::make(&store, network)).await
+        };
+        let cell = match network {
+            Network::Host => &self.inner.grounds[0],
+            Network::None => &self.inner.grounds[1],
+        };
+        Ok(cell.get_or_try_init(make).await?.path().to_owned())
+    }
+
+    /// Keeps what is known of a step's layer together with the step's record.
+    pub(crate) fn keep_with_record(&self, layer: LayerRecord) {
+        lock(&self.inner.fresh).insert(layer.id.clone(), layer);
+    }
+
+    /// The layers among these that are to be kept with their record.
+    pub(crate) fn fresh(&self, layers: &[LayerId]) -> Vec<LayerRecord> {
+        let mut fresh = lock(&self.inner.fresh);
+        layers.iter().filter_map(|id| fresh.remove(id)).collect()
     }
 
     /// Whether owners can be set here.

@@ -22,6 +22,7 @@ mod error;
 pub mod exec;
 pub mod git;
 pub mod glob;
+mod ground;
 pub mod http;
 pub mod images;
 mod implied;

@@ -414,7 +414,8 @@ impl Worker for LocalWorker {
     }
 
     async fn save(&self, record: CacheRecord, aliases: Vec<CacheKey>) -> Result<(), WorkerError> {
-        Ok(self.store().put_record(&record, &aliases)?)
+        let fresh = self.settings.layers.fresh(&record.layers);
+        Ok(self.store().put_record_with_layers(&record, &aliases, &fresh)?)
     }
 
     fn is_emulated(&self, vertex: &Vertex) -> bool {
