@@ -1,5 +1,6 @@
 //! Extended attributes of files in a tree, without those that overlayfs itself uses.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -85,11 +86,27 @@ fn without_root_id(mut value: Vec<u8>) -> Vec<u8> {
 
 /// Sets attributes. Those that the file system or the namespace refuses are left out: the layer's index has them.
 pub(crate) fn write(path: &Path, attributes: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
+    write_with(attributes, |name, value| {
+        rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty())
+    })
+}
+
+/// As [`write`], for a file that is open.
+pub(crate) fn write_open(file: &File, attributes: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
+    write_with(attributes, |name, value| {
+        rustix::fs::fsetxattr(file, name, value, rustix::fs::XattrFlags::empty())
+    })
+}
+
+fn write_with(
+    attributes: &[(Vec<u8>, Vec<u8>)],
+    set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
+) -> io::Result<()> {
     for (name, value) in attributes {
         if OVERLAY_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
-        match rustix::fs::lsetxattr(path, name.as_slice(), value, rustix::fs::XattrFlags::empty()) {
+        match set(name, value) {
             Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM | rustix::io::Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }

@@ -291,17 +291,35 @@ pub(crate) fn finish(entry: &Entry, path: &Path, ownership: Ownership) -> io::Re
     }
 }
 
+/// As [`finish`], for a file that is still open.
+pub(crate) fn finish_file(entry: &Entry, file: &File, ownership: Ownership) -> io::Result<()> {
+    if ownership == Ownership::Keep {
+        std::os::unix::fs::fchown(file, Some(entry.uid), Some(entry.gid))?;
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))?;
+    attributes::write_open(file, &entry.xattrs)?;
+    Ok(rustix::fs::futimens(file, &times_of(entry))?)
+}
+
 /// Gives a file the time of its entry.
 pub fn set_time(path: &Path, entry: &Entry) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(
+        CWD,
+        path,
+        &times_of(entry),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
+}
+
+fn times_of(entry: &Entry) -> Timestamps {
     let time = Timespec {
         tv_sec: entry.mtime.seconds,
         tv_nsec: entry.mtime.nanos.into(),
     };
-    let times = Timestamps {
+    Timestamps {
         last_access: time,
         last_modification: time,
-    };
-    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use tar::EntryType;
 
 use crate::attributes;
-use crate::plan::{finish, set_time};
+use crate::plan::{finish, finish_file, set_time};
 
 /// Whether files can have other owners than the user itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -114,6 +114,7 @@ pub fn unpack_layer(
         parents: HashMap::new(),
         whiteouts: HashSet::new(),
         size: 0,
+        buffer: vec![0; 128 << 10],
     };
     let mut archive = tar::Archive::new(&mut stream);
     for entry in archive.entries().map_err(UnpackError::Archive)? {
@@ -179,6 +180,8 @@ struct Unpacking {
     parents: HashMap<Vec<u8>, std::rc::Rc<Parent>>,
     whiteouts: HashSet<Vec<u8>>,
     size: u64,
+    /// For the bytes of files on their way.
+    buffer: Vec<u8>,
 }
 
 /// Parents kept open; beyond, the map starts anew.
@@ -234,7 +237,8 @@ impl Unpacking {
         made.path = joined(&parent.path, name);
         let name = OsStr::from_bytes(name);
         self.make(entry, kind, &parent, name, &mut made)?;
-        if matches!(made.kind, EntryKind::Hardlink { .. }) {
+        // A link has the attributes of its file, and a file was finished while it was open.
+        if matches!(made.kind, EntryKind::Hardlink { .. } | EntryKind::File { .. }) {
             self.entries.insert(made.path.clone(), made);
             return Ok(());
         }
@@ -257,7 +261,8 @@ impl Unpacking {
         made: &mut Entry,
     ) -> Result<(), Failure> {
         let fd = parent.fd.as_fd();
-        if kind != EntryType::Directory {
+        let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse);
+        if kind != EntryType::Directory && !is_file {
             self.clear(parent, name)?;
         }
         let device = |header: &tar::Header| -> io::Result<(u32, u32)> {
@@ -284,9 +289,18 @@ impl Unpacking {
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(fd, name, flags, Mode::from_raw_mode(0o600)).map_err(io::Error::from)?;
-                let size = self.copy(entry, File::from(file))?;
+                let open = || rustix::fs::openat(fd, name, flags, Mode::from_raw_mode(0o600));
+                let file = match open() {
+                    Err(rustix::io::Errno::EXIST) => {
+                        self.clear(parent, name)?;
+                        open().map_err(io::Error::from)?
+                    }
+                    opened => opened.map_err(io::Error::from)?,
+                };
+                let mut file = File::from(file);
+                let size = self.copy(entry, &mut file)?;
                 made.kind = EntryKind::File { size, digest: None };
+                finish_file(made, &file, self.options.ownership)?;
             }
             EntryType::Symlink => {
                 let target = link_name(entry)?;
@@ -342,18 +356,23 @@ impl Unpacking {
         Ok(())
     }
 
-    fn copy(&mut self, entry: &mut impl Read, mut out: File) -> Result<u64, Failure> {
-        let limit = self.options.max_size.map(|limit| limit.saturating_sub(self.size));
-        let copied = match limit {
-            None => io::copy(entry, &mut out)?,
-            Some(left) => {
-                let copied = io::copy(&mut entry.take(left.saturating_add(1)), &mut out)?;
-                if copied > left {
-                    return Err(Failure::TooLarge(self.options.max_size.unwrap_or(0)));
-                }
-                copied
+    fn copy(&mut self, entry: &mut impl Read, out: &mut File) -> Result<u64, Failure> {
+        let mut copied = 0;
+        loop {
+            let count = match entry.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            copied += count as u64;
+            if let Some(limit) = self.options.max_size
+                && self.size.saturating_add(copied) > limit
+            {
+                return Err(Failure::TooLarge(limit));
             }
-        };
+            out.write_all(&self.buffer[..count])?;
+        }
         self.size += copied;
         Ok(copied)
     }

@@ -393,6 +393,9 @@ impl Worker for LocalWorker {
                 for (position, input) in inputs.iter().enumerate() {
                     roots.push(self.mounted_root(exec, position, input).await?);
                 }
+                if let Some(base) = roots.first() {
+                    self.send_base_early(vertex, base);
+                }
                 let LocalWorkerSettings {
                     layers,
                     exec: settings,
@@ -441,6 +444,32 @@ fn is_akin(vertex: &Vertex, slot: &str) -> bool {
 }
 
 impl LocalWorker {
+    /// Starts sending the layers of the image that a final stage stands on, as soon as a step has them fetched. Layers
+    /// that no step needs are not fetched for it: the registry may have them.
+    fn send_base_early(&self, vertex: &Vertex, base: &Root) {
+        let names = self.settings.wants.destinations();
+        if names.is_empty() || !self.settings.wants.blob(&vertex.id) {
+            return;
+        }
+        // The first step above the image does it for all.
+        let is_of_image = |id: &LayerId| self.settings.layers.diff_id_of_base(id).is_some();
+        if !base.iter().all(is_of_image) {
+            return;
+        }
+        for id in base.iter() {
+            let (layers, id, names) = (self.settings.layers.clone(), id.clone(), names.to_vec());
+            // Whoever needs it there asks again and is told of a failure then.
+            tokio::spawn(async move {
+                layers.tree(&id).await?;
+                let packed = layers.described(&id, None).await?;
+                let sent = names
+                    .iter()
+                    .map(|name| crate::transfer::push_layer(&layers, layers.client(), name, &packed.descriptor));
+                futures::future::try_join_all(sent).await
+            });
+        }
+    }
+
     /// Starts packing a layer of a final stage, and sending it, while later steps still run.
     fn pack_early(&self, vertex: &Vertex, root: &Root) {
         if self.settings.wants.blob(&vertex.id)
