@@ -400,7 +400,7 @@ impl Layers {
             return Ok(None);
         };
         if let Some(record) = self.record(id).await?
-            && self.stored_blob(&record)?.is_some()
+            && self.stored_blob(&record, None)?.is_some()
         {
             return Ok(None);
         }
