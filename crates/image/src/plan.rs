@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use kiln_store::FileStamp;
 use kiln_store::index::{Entry, EntryKind, LayerIndex};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::attributes;
@@ -299,6 +299,16 @@ pub(crate) fn finish_file(entry: &Entry, file: &File, ownership: Ownership) -> i
     rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))?;
     attributes::write_open(file, &entry.xattrs)?;
     Ok(rustix::fs::futimens(file, &times_of(entry))?)
+}
+
+/// As [`finish`], for a symbolic link without attributes in an open directory.
+pub(crate) fn finish_link(entry: &Entry, dir: BorrowedFd<'_>, name: &OsStr, ownership: Ownership) -> io::Result<()> {
+    let not_followed = AtFlags::SYMLINK_NOFOLLOW;
+    if ownership == Ownership::Keep {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        rustix::fs::chownat(dir, name, Some(uid), Some(gid), not_followed)?;
+    }
+    Ok(rustix::fs::utimensat(dir, name, &times_of(entry), not_followed)?)
 }
 
 /// Gives a file the time of its entry.

@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use tar::EntryType;
 
 use crate::attributes;
-use crate::plan::{finish, finish_file, set_time};
+use crate::plan::{finish, finish_file, finish_link, set_time};
 
 /// Whether files can have other owners than the user itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -115,6 +115,7 @@ pub fn unpack_layer(
         whiteouts: HashSet::new(),
         size: 0,
         buffer: vec![0; 128 << 10],
+        own: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
     };
     let mut archive = tar::Archive::new(&mut stream);
     for entry in archive.entries().map_err(UnpackError::Archive)? {
@@ -182,6 +183,8 @@ struct Unpacking {
     size: u64,
     /// For the bytes of files on their way.
     buffer: Vec<u8>,
+    /// User and group of what this process makes.
+    own: (u32, u32),
 }
 
 /// Parents kept open; beyond, the map starts anew.
@@ -242,6 +245,12 @@ impl Unpacking {
             self.entries.insert(made.path.clone(), made);
             return Ok(());
         }
+        if matches!(made.kind, EntryKind::Symlink { .. }) && made.xattrs.is_empty() {
+            let ownership = self.ownership_below(&parent, &made);
+            finish_link(&made, parent.fd.as_fd(), name, ownership)?;
+            self.entries.insert(made.path.clone(), made);
+            return Ok(());
+        }
         let place = PathBuf::from(format!("/proc/self/fd/{}", parent.fd.as_raw_fd())).join(name);
         Ok(self.keep(made, &place)?)
     }
@@ -290,21 +299,16 @@ impl Unpacking {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let open = || rustix::fs::openat(fd, name, flags, Mode::from_raw_mode(0o600));
-                let file = match open() {
-                    Err(rustix::io::Errno::EXIST) => {
-                        self.clear(parent, name)?;
-                        open().map_err(io::Error::from)?
-                    }
-                    opened => opened.map_err(io::Error::from)?,
-                };
-                let mut file = File::from(file);
+                let mut file = File::from(self.in_place(parent, name, open)?);
                 let size = self.copy(entry, &mut file)?;
                 made.kind = EntryKind::File { size, digest: None };
-                finish_file(made, &file, self.options.ownership)?;
+                finish_file(made, &file, self.ownership_below(parent, made))?;
             }
             EntryType::Symlink => {
                 let target = link_name(entry)?;
-                rustix::fs::symlinkat(OsStr::from_bytes(&target), fd, name).map_err(io::Error::from)?;
+                self.in_place(parent, name, || {
+                    rustix::fs::symlinkat(OsStr::from_bytes(&target), fd, name)
+                })?;
                 made.kind = EntryKind::Symlink { target };
             }
             EntryType::Link => {
@@ -314,8 +318,9 @@ impl Unpacking {
                     (d.to_vec(), n.to_vec())
                 };
                 let from = self.parent(&directory)?;
-                rustix::fs::linkat(from.fd.as_fd(), OsStr::from_bytes(&target), fd, name, AtFlags::empty())
-                    .map_err(io::Error::from)?;
+                let link =
+                    || rustix::fs::linkat(from.fd.as_fd(), OsStr::from_bytes(&target), fd, name, AtFlags::empty());
+                self.in_place(parent, name, link)?;
                 let target = joined(&from.path, &target);
                 // A link to a link is one more name of the same file.
                 made.kind = match self.entries.get(&target).map(|entry| &entry.kind) {
@@ -354,6 +359,33 @@ impl Unpacking {
             }
         }
         Ok(())
+    }
+
+    /// Makes something where mostly nothing is yet; else what an earlier entry put there goes first.
+    fn in_place<T>(
+        &mut self,
+        parent: &Parent,
+        name: &OsStr,
+        make: impl Fn() -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        match make() {
+            Err(rustix::io::Errno::EXIST) => {
+                self.clear(parent, name)?;
+                Ok(make()?)
+            }
+            made => Ok(made?),
+        }
+    }
+
+    /// Whether the owner of a new entry must be set: what this process makes belongs to it already, but for the group
+    /// where a directory of another one may hand that down.
+    fn ownership_below(&self, parent: &Parent, made: &Entry) -> Ownership {
+        let is_anothers = |entry: &Entry| entry.gid != self.own.1;
+        if (made.uid, made.gid) == self.own && !self.entries.get(&parent.path).is_some_and(is_anothers) {
+            Ownership::SingleId
+        } else {
+            self.options.ownership
+        }
     }
 
     fn copy(&mut self, entry: &mut impl Read, out: &mut File) -> Result<u64, Failure> {

@@ -21,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio_util::sync::CancellationToken;
 
 use crate::destination::shown;
+use crate::ground::Ground;
 use crate::layers::{Layers, blocking};
 use crate::mask::{Mask, MaskedStream};
 use crate::mounts::{AGENT_VARIABLE, MountSources, Mounted, Secrets};
@@ -76,6 +77,7 @@ pub struct FailedStep {
     step: Step,
     shell: Option<String>,
     _staged: StagedTree,
+    _ground: Arc<Ground>,
     _mounted: Mounted,
 }
 
@@ -142,6 +144,7 @@ pub async fn run(
 struct Prepared {
     step: Step,
     staged: StagedTree,
+    ground: Arc<Ground>,
     mounted: Mounted,
     shell: Option<String>,
 }
@@ -172,7 +175,8 @@ async fn prepare(
         Some(_) => Network::Host,
         None => Network::None,
     };
-    lowers.push(layers.ground(ground).await?);
+    let ground = layers.ground(ground).await?;
+    lowers.push(ground.path().to_owned());
     let step = Step {
         root: RootSource::Overlay {
             lowers,
@@ -210,6 +214,7 @@ async fn prepare(
     Ok(Prepared {
         step,
         staged,
+        ground,
         mounted,
         shell: shell_of(&view),
     })
@@ -316,6 +321,7 @@ impl Job {
         let Prepared {
             step,
             staged,
+            ground,
             mounted,
             shell,
         } = prepared;
@@ -364,6 +370,7 @@ impl Job {
                     step,
                     shell,
                     _staged: staged,
+                    _ground: ground,
                     _mounted: mounted,
                 })
             }),

@@ -102,7 +102,7 @@ struct Inner {
     /// Layer and path → small files that every step asks for, as `/etc/passwd`.
     small_files: Mutex<SmallFiles>,
     /// What the roots of steps with and without a network stand on.
-    grounds: [OnceCell<Ground>; 2],
+    grounds: [OnceCell<Arc<Ground>>; 2],
     /// Layers of steps whose records are about to be kept.
     fresh: Mutex<HashMap<LayerId, LayerRecord>>,
 }
@@ -612,16 +612,16 @@ impl Layers {
     }
 
     /// The directory that lies below all layers of a step's root.
-    pub(crate) async fn ground(&self, network: Network) -> Result<PathBuf, WorkerError> {
+    pub(crate) async fn ground(&self, network: Network) -> Result<Arc<Ground>, WorkerError> {
         let make = || async {
             let store = self.inner.store.clone();
-            blocking(move || Ground::make(&store, network)).await
+            blocking(move || Ok(Arc::new(Ground::make(&store, network)?))).await
         };
         let cell = match network {
             Network::Host => &self.inner.grounds[0],
             Network::None => &self.inner.grounds[1],
         };
-        Ok(cell.get_or_try_init(make).await?.path().to_owned())
+        cell.get_or_try_init(make).await.cloned()
     }
 
     /// Keeps what is known of a step's layer together with the step's record.
