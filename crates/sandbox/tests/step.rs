@@ -406,6 +406,64 @@ fn killing_a_step_leaves_nothing() {
 }
 
 #[test]
+fn steps_at_once_end_alone() {
+    let Some((scratch, lower)) = native("at-once") else {
+        return;
+    };
+    let other = Scratch::new("at-once-other");
+    let endless = step(&scratch, &lower, "sleep 7654321").spawn().unwrap();
+    let mut short = step(
+        &other,
+        &lower,
+        "trap 'echo done; exit 4' TERM; echo begun; while true; do sleep 0.05; done",
+    )
+    .spawn()
+    .unwrap();
+    let mut stdout = short.stdout.take().unwrap();
+    let mut begun = [0; 6];
+    stdout.read_exact(&mut begun).unwrap();
+    endless.handle().kill();
+    assert!(matches!(endless.wait(), Err(SandboxError::Killed)));
+    short.handle().signal(15);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "done\n");
+    assert_eq!(short.wait().unwrap(), Exit::Code(4));
+}
+
+/// Processes that this one started, by what their command lines contain.
+fn children(word: &str) -> Vec<i32> {
+    let own = std::process::id().to_string();
+    let output = Command::new("pgrep").args(["-P", &own, "-f", word]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+#[test]
+fn a_launcher_that_was_killed_takes_its_steps_along_and_is_replaced() {
+    let Some((scratch, lower)) = native("launcher") else {
+        return;
+    };
+    // No other test of this program has privileged steps, so that they have this launcher to themselves.
+    let privileged = |script: &str| Step {
+        privileges: Privileges::Insecure,
+        ..step(&scratch, &lower, script)
+    };
+    let mut running = privileged("echo begun; sleep 7654322").spawn().unwrap();
+    let mut begun = [0; 6];
+    running.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();
+    let launchers = children("Insecure");
+    assert_eq!(launchers.len(), 1, "one for all privileged steps");
+    let launcher = rustix::process::Pid::from_raw(launchers[0]).unwrap();
+    rustix::process::kill_process(launcher, rustix::process::Signal::KILL).unwrap();
+    assert!(matches!(running.wait(), Err(SandboxError::Killed)));
+    let (exit, output) = run(&privileged("echo again"));
+    assert_eq!((exit.unwrap(), output.as_str()), (Exit::Code(0), "again\n"));
+    let left = Command::new("pgrep").args(["-f", "sleep 7654322"]).output().unwrap();
+    assert!(left.stdout.is_empty(), "processes are left");
+}
+
+#[test]
 fn signals_are_forwarded() {
     let Some((scratch, lower)) = native("forward") else {
         return;

@@ -111,7 +111,7 @@ impl Store {
             None => "it has no index".to_owned(),
         };
         tracing::info!(%layer, why, "a tree was not whole after a restart of the machine, and is removed");
-        self.remove_tree(layer)?;
+        self.remove_forms(layer)?;
         Ok(false)
     }
 }

@@ -109,7 +109,7 @@ impl Store {
     }
 
     /// Removes tree and index together, so that both are made from the layer's blob. Without one, the layer is lost.
-    fn remove_forms(&self, layer: &LayerId) -> Result<(), StoreError> {
+    pub(crate) fn remove_forms(&self, layer: &LayerId) -> Result<(), StoreError> {
         self.remove_layer_index(layer)?;
         self.remove_tree(layer)?;
         match self.layer_is_usable(layer) {

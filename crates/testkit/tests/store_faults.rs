@@ -188,6 +188,48 @@ fn damaged_blobs_and_trees_are_found_and_mended() -> TestResult {
     Ok(())
 }
 
+/// What is left of the store when the machine is started again.
+fn restart(state: &Path) -> TestResult {
+    for tree in fs::read_dir(state.join("trees"))?.filter_map(Result::ok) {
+        let mark = tree.path().join("boot");
+        fs::remove_file(&mark)?;
+        std::os::unix::fs::symlink("00000000-0000-4000-8000-000000000000", &mark)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_whose_result_a_power_failure_cut_runs_again() -> TestResult {
+    let mut fixture = Fixture::with_base_images()?;
+    write_app(&fixture)?;
+    let digest = expected(&mut fixture)?;
+    assert_eq!(build(&fixture)?, digest);
+    let state = fixture.state().to_owned();
+    restart(&state)?;
+    let trees = || fs::read_dir(state.join("trees")).map(|trees| trees.filter_map(Result::ok).map(|tree| tree.path()));
+    let cut = trees()?
+        .map(|tree| tree.join("root/again"))
+        .find(|path| path.exists())
+        .ok_or("the tree of the RUN step")?;
+    fs::File::options().write(true).open(&cut)?.set_len(1000)?;
+    let more = "FROM busybox\nCOPY data /data\nRUN cat /data > /again && echo x > /x\nRUN wc -c < /again\n";
+    fixture.context("app", &[("Dockerfile", more)])?;
+    let outcome = fixture
+        .kiln(["build", "--progress=plain", "-t", "app:2", "app"])
+        .run()?;
+    outcome.assert_success().assert_says(&["2000000"]);
+    assert!(!cut.exists(), "the tree that was cut is gone");
+    let marked = trees()?
+        .filter(|tree| fs::read_link(tree.join("boot")).is_ok_and(|boot| boot.to_string_lossy().starts_with("0000")));
+    let unused = marked.count();
+    assert!(unused < trees()?.count(), "trees that were used are known to be whole");
+    // The first build once more, with the parts that it used before.
+    write_app(&fixture)?;
+    assert_eq!(build(&fixture)?, digest);
+    fixture.kiln(["fsck"]).run()?.assert_success();
+    Ok(())
+}
+
 #[test]
 fn a_truncated_database_is_found_and_begun_anew() -> TestResult {
     let mut fixture = Fixture::with_base_images()?;
