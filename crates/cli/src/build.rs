@@ -11,6 +11,7 @@ pub mod request;
 pub mod together;
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use kiln_graph::{EventSink, Graph, VertexId};
 use kiln_oci::Reference;
 use kiln_registry::Client;
 use kiln_sandbox::IdentityMap;
-use kiln_solver::{Forecast, Solution, SolveError, SolveOptions, Solved, StepContext, solve};
+use kiln_solver::{AvailableMemory, Forecast, Solution, SolveError, SolveOptions, Solved, StepContext, solve};
 use kiln_store::Store;
 use kiln_worker::exec::ExecSettings;
 use kiln_worker::remote_cache::CacheImports;
@@ -47,8 +48,8 @@ pub struct Machine {
     pub remotes: Remotes,
     /// Which owners files can have.
     pub identities: IdentityMap,
-    /// Steps at the same time.
-    pub parallelism: usize,
+    /// Steps at the same time: so many as the user says, else by processors and memory.
+    pub parallelism: Option<NonZero<usize>>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -213,9 +214,7 @@ async fn solve_graph(solving: Solving<'_>, machine: &Machine, layers: &Layers) -
     let (graph, targets) = (solving.graph, solving.targets.clone());
     let worker = Arc::new(worker(solving, machine, layers));
     let context = step_context(machine);
-    let options = SolveOptions {
-        parallelism: machine.parallelism,
-    };
+    let options = machine.solve_options();
     let solved = solve(graph, &targets, worker.clone(), options, context).await;
     // What was learnt of the context is worth keeping whatever became of the build.
     worker
@@ -225,6 +224,20 @@ async fn solve_graph(solving: Solving<'_>, machine: &Machine, layers: &Layers) -
 }
 
 impl Machine {
+    /// A number that the user gave is that number, whatever the memory.
+    fn solve_options(&self) -> SolveOptions {
+        match self.parallelism {
+            Some(steps) => SolveOptions {
+                parallelism: steps.get(),
+                memory: None,
+            },
+            None => SolveOptions {
+                parallelism: std::thread::available_parallelism().map_or(2, |count| count.get().max(2)),
+                memory: Some(AvailableMemory::new(crate::memory::available)),
+            },
+        }
+    }
+
     fn ownership(&self) -> kiln_image::unpack::Ownership {
         match self.identities {
             IdentityMap::Many => kiln_image::unpack::Ownership::Keep,

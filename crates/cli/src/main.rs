@@ -15,6 +15,7 @@ mod diagnostic;
 mod environment;
 mod history;
 mod machine;
+mod memory;
 mod output;
 mod render;
 mod settings;

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use kiln_graph::{Event, Graph, Hit, MissReason, Op, Outcome, Vertex, VertexId};
 use kiln_store::{CacheKey, CacheRecord};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::key::{InputKey, NamedInput, cache_key, concealed, key_parts};
+use crate::schedule::{AvailableMemory, Scheduler, Shape, Turn, memory_of};
 use crate::step::{Step, StepInput};
 use crate::{Found, Input, Root, Selection, Source, StepContext, Worker};
 
@@ -30,6 +30,8 @@ use crate::{Found, Input, Root, Selection, Source, StepContext, Worker};
 pub struct SolveOptions {
     /// How many steps may run at the same time.
     pub parallelism: usize,
+    /// How much memory they share; None: they are not held back for it.
+    pub memory: Option<AvailableMemory>,
 }
 
 /// A wanted vertex and what came of it.
@@ -124,6 +126,8 @@ struct Node {
     reported: bool,
     /// Whether it was told how its result was found.
     matched: bool,
+    /// Its place among the steps that may soon ask to run.
+    turn: Option<Turn>,
 }
 
 /// What a job brings back.
@@ -139,6 +143,8 @@ pub(crate) enum Output {
         /// None: it was found in the cache.
         reason: Option<MissReason>,
     },
+    /// The build was given up before the step's turn came.
+    Stopped,
 }
 
 struct Driver<W: Worker> {
@@ -148,7 +154,11 @@ struct Driver<W: Worker> {
     context: StepContext,
     /// A child of the user's token: set when a step fails.
     step_context: StepContext,
-    permits: Arc<Semaphore>,
+    scheduler: Arc<Scheduler>,
+    /// What the scheduler ranks steps by; made when the first one is about to run.
+    shape: Option<Arc<Shape>>,
+    /// Steps that have become ready together. They are all announced before the first of them asks for its turn.
+    ready: Vec<(usize, Step<W>)>,
     jobs: JoinSet<(usize, Result<Output, W::Error>)>,
 }
 
@@ -187,7 +197,9 @@ impl<W: Worker> Driver<W> {
             worker,
             context,
             step_context,
-            permits: Arc::new(Semaphore::new(options.parallelism.max(1))),
+            scheduler: Scheduler::new(options.parallelism, options.memory),
+            shape: None,
+            ready: Vec::new(),
             jobs: JoinSet::new(),
         })
     }
@@ -205,6 +217,7 @@ impl<W: Worker> Driver<W> {
         for position in 0..self.nodes.len() {
             self.advance(position);
         }
+        self.launch();
         let mut failure = None;
         while let Some(joined) = self.jobs.join_next().await {
             let (position, result) = joined.map_err(SolveError::Panicked)?;
@@ -212,7 +225,10 @@ impl<W: Worker> Driver<W> {
                 failure = Some(SolveError::Cancelled);
             }
             match result {
-                Ok(output) if failure.is_none() => self.take(position, output),
+                Ok(output) if failure.is_none() => {
+                    self.take(position, output);
+                    self.launch();
+                }
                 Ok(_) => {}
                 Err(source) => {
                     self.step_context.cancel.cancel();
@@ -234,7 +250,8 @@ impl<W: Worker> Driver<W> {
                 State::Unkeyed => self.probe(position),
                 State::Keyed if self.nodes[position].wanted => self.look(position),
                 State::Waiting => self.start(position),
-                State::Keyed | State::Probing | State::Looking | State::Running | State::Done => {}
+                State::Looking => self.announce(position),
+                State::Keyed | State::Probing | State::Running | State::Done => {}
             }
             if self.nodes[position].state == before {
                 return;
@@ -321,6 +338,22 @@ impl<W: Worker> Driver<W> {
         self.jobs
             .spawn(async move { (position, worker.lookup(&key).await.map(Output::Record)) });
         self.nodes[position].state = State::Looking;
+        self.announce(position);
+    }
+
+    /// A step whose inputs are there will ask for its turn if the lookup finds nothing: whoever is of a lower rank had better
+    /// wait a moment for it.
+    fn announce(&mut self, position: usize) {
+        let node = &self.nodes[position];
+        if node.turn.is_none() && self.has_inputs(node) {
+            let memory = memory_of(&node.vertex, self.worker.is_emulated(&node.vertex));
+            let turn = self.scheduler.announce(position, memory);
+            self.nodes[position].turn = Some(turn);
+        }
+    }
+
+    fn has_inputs(&self, node: &Node) -> bool {
+        node.inputs.iter().all(|&input| self.nodes[input].state == State::Done)
     }
 
     fn want_inputs(&mut self, position: usize) {
@@ -334,10 +367,14 @@ impl<W: Worker> Driver<W> {
     }
 
     fn start(&mut self, position: usize) {
-        let node = &self.nodes[position];
-        if node.inputs.iter().any(|&input| self.nodes[input].state != State::Done) {
+        if !self.has_inputs(&self.nodes[position]) {
             return;
         }
+        self.announce(position);
+        let Some(turn) = self.nodes[position].turn.take() else {
+            return;
+        };
+        let node = &self.nodes[position];
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (&input, selection) in node.inputs.iter().zip(&node.selections) {
             let from = &self.nodes[input];
@@ -354,17 +391,25 @@ impl<W: Worker> Driver<W> {
                 name: from.description.clone(),
             });
         }
+        let shape = self.shape.get_or_insert_with(|| Arc::new(shape_of(&self.nodes)));
         let step = Step {
             vertex: node.vertex.clone(),
             inputs,
             provisional: node.provisional.clone(),
             worker: self.worker.clone(),
             context: self.step_context.clone(),
-            permits: self.permits.clone(),
+            turn,
+            shape: shape.clone(),
         };
         self.nodes[position].state = State::Running;
         self.nodes[position].reported = true;
-        self.jobs.spawn(async move { (position, step.run().await) });
+        self.ready.push((position, step));
+    }
+
+    fn launch(&mut self) {
+        for (position, step) in self.ready.drain(..) {
+            self.jobs.spawn(async move { (position, step.run().await) });
+        }
     }
 
     fn take(&mut self, position: usize, output: Output) {
@@ -389,7 +434,7 @@ impl<W: Worker> Driver<W> {
                 }
                 self.done(position, found.record.layers.into(), found.record.key);
             }
-            Output::Placed => {}
+            Output::Placed | Output::Stopped => {}
             Output::Record(None) => {
                 self.want_inputs(position);
                 self.advance(position);
@@ -438,6 +483,7 @@ impl<W: Worker> Driver<W> {
         node.root = Some(root);
         node.canonical = Some(canonical);
         node.state = State::Done;
+        node.turn = None;
         self.advance_users(position);
     }
 
@@ -494,6 +540,13 @@ impl<W: Worker> Driver<W> {
     }
 }
 
+fn shape_of(nodes: &[Node]) -> Shape {
+    Shape {
+        vertices: nodes.iter().map(|node| node.vertex.clone()).collect(),
+        users: nodes.iter().map(|node| node.users.clone()).collect(),
+    }
+}
+
 impl Node {
     fn new(vertex: Vertex, inputs: Vec<usize>) -> Node {
         Node {
@@ -510,6 +563,7 @@ impl Node {
             reason: None,
             reported: false,
             matched: false,
+            turn: None,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * [`key`] — definition keys, content keys and the named parts of both.
 //! * [`driver`] — one task that owns all state; the state machine of a vertex stands there as a table.
 //! * `step` — one step whose inputs are done: matched once more, then run.
+//! * [`schedule`] — whose turn it is: the longest path first, within the bounds of processors and memory.
 //! * [`reason`] — why a step ran: the nearest record of the same step, compared part by part.
 //! * [`forecast`] — what a solve would run, said beforehand.
 
@@ -18,10 +19,12 @@ pub mod driver;
 pub mod forecast;
 pub mod key;
 pub mod reason;
+pub mod schedule;
 mod step;
 pub mod worker;
 
 pub use driver::{Solution, SolveError, SolveOptions, Solved, solve};
 pub use forecast::{Forecast, Verdict, forecast};
 pub use key::{InputKey, Selection};
+pub use schedule::AvailableMemory;
 pub use worker::{Found, Input, Root, Source, StepContext, Worker};

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use kiln_graph::{Event, Hit, MissReason, Outcome, Vertex};
 use kiln_store::{CacheKey, CacheRecord, KeyPart};
-use tokio::sync::Semaphore;
 
 use crate::driver::{Output, matched};
 use crate::key::{InputKey, NamedInput, cache_key, concealed, fresh_key, key_parts};
 use crate::reason::{Parent, explain};
+use crate::schedule::{Shape, Turn};
 use crate::{Found, Input, Selection, StepContext, Worker};
 
 /// One input of a step that is about to run.
@@ -31,7 +31,8 @@ pub(crate) struct Step<W: Worker> {
     pub(crate) provisional: Option<CacheKey>,
     pub(crate) worker: Arc<W>,
     pub(crate) context: StepContext,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) turn: Turn,
+    pub(crate) shape: Arc<Shape>,
 }
 
 impl<W: Worker> Step<W> {
@@ -43,6 +44,9 @@ impl<W: Worker> Step<W> {
             Err(_) if self.context.cancel.is_cancelled() => Outcome::Cancelled,
             Err(error) => Outcome::Failed(error.to_string()),
         };
+        if result.is_err() {
+            self.turn.close();
+        }
         let duration = started.elapsed();
         self.context.events.send(Event::StepFinished {
             vertex: self.vertex.id.clone(),
@@ -69,7 +73,12 @@ impl<W: Worker> Step<W> {
                 }
             }
         }
-        let permit = self.permits.clone().acquire_owned().await;
+        let stopped = self.context.cancel.clone();
+        tokio::select! {
+            biased;
+            () = stopped.cancelled() => return Ok((Output::Stopped, Outcome::Cancelled)),
+            granted = self.turn.wait(&self.shape, &*self.worker) => granted?,
+        }
         let _lock = self.worker.lock(&content).await?;
         if !self.vertex.meta.ignore_cache
             && let Some(found) = self.worker.lookup(&content).await?
@@ -77,7 +86,6 @@ impl<W: Worker> Step<W> {
             return self.found(Hit::Concurrent, found, [definition, content]).await;
         }
         let output = self.execute(definition, content).await?;
-        drop(permit);
         Ok((output, Outcome::Done))
     }
 

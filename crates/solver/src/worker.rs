@@ -1,6 +1,7 @@
 //! The seam between deciding what runs and running it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kiln_graph::{EventSink, LocalSource, Vertex};
@@ -78,6 +79,10 @@ pub trait Worker: Send + Sync + 'static {
     /// Records to explain a miss with, newest first: of the same slot, and of the same instruction elsewhere in the
     /// stage.
     async fn nearest(&self, vertex: &Vertex) -> Result<Vec<CacheRecord>, Self::Error>;
+
+    /// How long each step is expected to take, by what it or one like it took before; None where nothing is known. Asked
+    /// once in a solve, when the first step has to wait for its turn.
+    async fn expected(&self, vertices: &[Arc<Vertex>]) -> Result<Vec<Option<Duration>>, Self::Error>;
 
     /// Whether there was a record of this very key once, which [`Worker::lookup`] does not give any more.
     async fn was_kept(&self, key: &CacheKey) -> Result<bool, Self::Error>;

@@ -1,5 +1,7 @@
 //! Cache records: what a step gave when it last ran with the same inputs.
 
+use std::time::Duration;
+
 use kiln_oci::digest_newtype;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -45,6 +47,19 @@ pub struct KeyPart {
     pub name: String,
     /// What it was: the text, a digest, a value.
     pub value: String,
+}
+
+/// How long a step took once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepTime {
+    /// Where it stood.
+    pub slot: String,
+    /// The instruction.
+    pub name: String,
+    /// The platform that it ran for.
+    pub platform: Option<String>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl Store {
@@ -147,6 +162,42 @@ impl Store {
             .flatten()
             .map(|text| text.parse().map_err(|_| database.invalid("layer id")))
             .collect()
+    }
+
+    /// What the newest records of a step say of the time that it took: those of its slot, and those of the same
+    /// instruction anywhere, newest first.
+    pub fn step_times(&self, slot: &str, name: &str, limit: usize) -> Result<Vec<StepTime>, StoreError> {
+        let database = self.database()?;
+        database.read("read the times of a step", |connection| {
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut all = Vec::new();
+            for (sql, of) in [
+                (
+                    "SELECT slot, name, platform, duration_ms FROM records WHERE slot = ?1
+                     ORDER BY created_unix DESC, rowid DESC LIMIT ?2",
+                    slot,
+                ),
+                (
+                    "SELECT slot, name, platform, duration_ms FROM records WHERE name = ?1
+                     ORDER BY created_unix DESC, rowid DESC LIMIT ?2",
+                    name,
+                ),
+            ] {
+                let read = |row: &Row<'_>| {
+                    let milliseconds: i64 = row.get(3)?;
+                    Ok(StepTime {
+                        slot: row.get(0)?,
+                        name: row.get(1)?,
+                        platform: row.get(2)?,
+                        took: Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)),
+                    })
+                };
+                for time in connection.prepare_cached(sql)?.query_map(params![of, limit], read)? {
+                    all.push(time?);
+                }
+            }
+            Ok(all)
+        })
     }
 
     /// The further keys that find a record.
@@ -525,6 +576,31 @@ mod tests {
             [kept],
             "it still explains a miss"
         );
+    }
+
+    #[test]
+    fn times_of_a_step_are_found_by_its_place_and_by_its_name() {
+        let (_directory, store) = temporary_store();
+        let took = |name: &str, slot: &str, created, duration_ms| CacheRecord {
+            slot: slot.to_owned(),
+            key: key(&format!("{name} {slot}")),
+            duration_ms,
+            ..record(name, Vec::new(), created)
+        };
+        for record in [
+            took("RUN a", "x", 1, 100),
+            took("RUN b", "x", 2, 200),
+            took("RUN a", "y", 3, 300),
+        ] {
+            store.put_record(&record, &[]).expect("put");
+        }
+        let times = store.step_times("x", "RUN a", 4).expect("read");
+        let found: Vec<(&str, u128)> = times
+            .iter()
+            .map(|time| (time.slot.as_str(), time.took.as_millis()))
+            .collect();
+        assert_eq!(found, [("x", 200), ("x", 100), ("y", 300), ("x", 100)]);
+        assert!(store.step_times("z", "RUN c", 4).expect("read").is_empty());
     }
 
     #[test]

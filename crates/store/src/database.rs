@@ -21,7 +21,11 @@ const LARGE_LOG: u64 = 1 << 20;
 
 /// The steps from each version of the schema to the next one, from the empty database on. A step never changes
 /// once it was released.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 
 #[derive(Debug)]
 pub(crate) struct Database {

@@ -106,7 +106,7 @@ mod wire;
 
 pub use blob::BlobWriter;
 pub use cache_mount::{CacheMount, CacheMountUse};
-pub use cache_record::{CacheKey, CacheRecord, KeyPart};
+pub use cache_record::{CacheKey, CacheRecord, KeyPart, StepTime};
 pub use collect::{
     BackgroundCollection, Class, Classes, CollectFilter, CollectOptions, CollectPolicy, Collected, ItemKind, KindUsage,
     Limits, Size, SizeError, StoreItem, UnknownClass, Usage, human_size,

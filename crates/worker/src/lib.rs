@@ -20,6 +20,7 @@ pub mod copy;
 pub mod destination;
 mod error;
 pub mod exec;
+mod expected;
 pub mod git;
 pub mod glob;
 mod ground;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, LocalSource, Op, Vertex};
@@ -362,6 +363,12 @@ impl Worker for LocalWorker {
             records.extend(akin);
         }
         Ok(records)
+    }
+
+    async fn expected(&self, vertices: &[Arc<Vertex>]) -> Result<Vec<Option<Duration>>, WorkerError> {
+        let (store, exec) = (self.store().clone(), self.settings.exec.clone());
+        let vertices = vertices.to_vec();
+        blocking(move || crate::expected::times(&store, &exec, &vertices)).await
     }
 
     async fn was_kept(&self, key: &CacheKey) -> Result<bool, WorkerError> {

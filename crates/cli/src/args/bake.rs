@@ -68,9 +68,9 @@ pub struct BakeArgs {
     /// Directory with emulators, before all others (repeatable)
     #[arg(long, value_name = "DIR")]
     pub emulator_dir: Vec<PathBuf>,
-    /// Steps that run at the same time [default: the number of processors]
+    /// Steps that run at the same time [default: by processors and available memory]
     #[arg(long, value_name = "N")]
-    pub max_parallelism: Option<usize>,
+    pub max_parallelism: Option<std::num::NonZero<usize>>,
     /// Stop a step after so long, such as 90s, 10m or 1h30m
     #[arg(long, value_name = "DURATION", overrides_with = "timeout_step")]
     pub timeout_step: Option<String>,

@@ -10,7 +10,7 @@ use kiln_dockerfile::lower::{CONTEXT_FILE, context_graph};
 use kiln_dockerfile::plan::BuildContext;
 use kiln_graph::{GitSource, HttpSource};
 use kiln_image::view::RootView;
-use kiln_solver::{Root, SolveOptions, StepContext, solve};
+use kiln_solver::{Root, StepContext, solve};
 use kiln_worker::remote_cache::CacheImports;
 use kiln_worker::{LocalWorker, LocalWorkerSettings, Wants, WorkerError};
 
@@ -155,9 +155,7 @@ impl ContextRoot {
             events: machine.events.clone(),
             cancel: machine.cancel.clone(),
         };
-        let options = SolveOptions {
-            parallelism: machine.parallelism,
-        };
+        let options = machine.solve_options();
         let solved = solve(&graph, &[vertex], worker.clone(), options, step).await;
         let solved = solved.map_err(|error| BuildError::solve(request, error))?;
         let root: Root = match solved.targets.into_iter().next() {

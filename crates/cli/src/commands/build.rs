@@ -133,9 +133,7 @@ pub(super) fn on_this_machine<T, E>(
             exec: ExecSettings { emulators, ..steps },
             remotes,
             identities,
-            parallelism: args
-                .max_parallelism
-                .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
+            parallelism: args.max_parallelism,
         };
         work(&machine).await
     });

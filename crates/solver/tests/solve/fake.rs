@@ -12,7 +12,9 @@ use kiln_graph::{
 };
 use kiln_oci::{Digest, Platform};
 use kiln_solver::key::cache_key;
-use kiln_solver::{Found, Input, Root, Selection, SolveError, SolveOptions, Source, StepContext, Worker, solve};
+use kiln_solver::{
+    AvailableMemory, Found, Input, Root, Selection, SolveError, SolveOptions, Source, StepContext, Worker, solve,
+};
 use kiln_store::{CacheKey, CacheRecord, KeyPart, LayerId};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +37,12 @@ pub(crate) struct Fake {
     pub(crate) running: AtomicUsize,
     pub(crate) most_running: AtomicUsize,
     pub(crate) lookups: AtomicUsize,
+    /// What steps are expected to take, by name, in milliseconds.
+    pub(crate) times: Mutex<HashMap<String, u64>>,
+    /// How often somebody asked for that.
+    pub(crate) asked_for_times: AtomicUsize,
+    /// Steps whose lookups take a while.
+    pub(crate) slow_lookups: Mutex<Vec<String>>,
 }
 
 impl Fake {
@@ -42,6 +50,11 @@ impl Fake {
         let mut ran = std::mem::take(&mut *self.ran.lock().unwrap());
         ran.sort();
         ran
+    }
+
+    /// The steps in the order in which they ended.
+    pub(crate) fn order(&self) -> Vec<String> {
+        std::mem::take(&mut *self.ran.lock().unwrap())
     }
 
     pub(crate) fn set_content(&self, name: &str, content: &str) {
@@ -63,6 +76,9 @@ impl Worker for Fake {
     }
 
     async fn select(&self, vertex: &Vertex, position: usize, input: &Input) -> Result<Option<Selection>, Failure> {
+        if self.slow_lookups.lock().unwrap().contains(&vertex.meta.name) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let name = match (&vertex.op, input) {
             (_, Input::Local(local)) => local.name.clone(),
             (Op::File(_), Input::Root(root)) if position > 0 => {
@@ -96,6 +112,13 @@ impl Worker for Fake {
             .collect();
         records.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(records)
+    }
+
+    async fn expected(&self, vertices: &[Arc<Vertex>]) -> Result<Vec<Option<Duration>>, Failure> {
+        self.asked_for_times.fetch_add(1, Ordering::SeqCst);
+        let times = self.times.lock().unwrap();
+        let known = |vertex: &Arc<Vertex>| times.get(&vertex.meta.name).copied().map(Duration::from_millis);
+        Ok(vertices.iter().map(known).collect())
     }
 
     async fn was_kept(&self, key: &CacheKey) -> Result<bool, Failure> {
@@ -144,8 +167,8 @@ impl Worker for Fake {
         Ok(())
     }
 
-    fn is_emulated(&self, _: &Vertex) -> bool {
-        false
+    fn is_emulated(&self, vertex: &Vertex) -> bool {
+        vertex.meta.name.contains("emulated")
     }
 }
 
@@ -240,6 +263,7 @@ pub(crate) fn copy(graph: &mut Graph, base: &VertexId, from: &VertexId, name: &s
 pub(crate) struct Solving {
     pub(crate) worker: Arc<Fake>,
     pub(crate) parallelism: usize,
+    pub(crate) memory: Option<u64>,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -248,6 +272,7 @@ impl Solving {
         Solving {
             worker: Arc::default(),
             parallelism: 4,
+            memory: None,
             cancel: CancellationToken::new(),
         }
     }
@@ -265,6 +290,7 @@ impl Solving {
         let targets: Vec<VertexId> = targets.iter().map(|&id| id.clone()).collect();
         let options = SolveOptions {
             parallelism: self.parallelism,
+            memory: self.memory.map(|memory| AvailableMemory::new(move || Some(memory))),
         };
         let solved = solve(graph, &targets, self.worker.clone(), options, context).await;
         (

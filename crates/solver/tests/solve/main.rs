@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fake;
+mod order;
 mod why;
 
 use std::sync::atomic::Ordering;
