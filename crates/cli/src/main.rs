@@ -19,6 +19,7 @@ mod memory;
 mod output;
 mod render;
 mod settings;
+mod sharing;
 mod terminal;
 
 use std::process::ExitCode;

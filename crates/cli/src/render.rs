@@ -20,6 +20,7 @@ use kiln_graph::{Event, EventSink};
 use crate::args::{BuildArgs, ProgressMode};
 use crate::environment::Environment;
 use crate::output;
+use crate::sharing::Sharing;
 use steps::Steps;
 
 /// The mode that arguments, environment and terminal come to. Never `Auto`.
@@ -98,9 +99,13 @@ fn show(mode: ProgressMode, color: bool, events: &Receiver<Event>) {
     match mode {
         ProgressMode::Quiet => events.iter().for_each(drop),
         ProgressMode::Rawjson => {
+            let mut sharing = Sharing::default();
+            let tell = |event: &Event| output::talk(&serde_json::to_string(event).unwrap_or_default());
             for event in events {
-                output::talk(&serde_json::to_string(&event).unwrap_or_default());
+                sharing.take(&event);
+                tell(&event);
             }
+            tell(&Event::Shared(sharing.total()));
         }
         ProgressMode::Tty => live(events, &mut steps, color),
         ProgressMode::Plain | ProgressMode::Auto => {

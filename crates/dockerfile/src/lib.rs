@@ -14,6 +14,7 @@
 
 pub mod ast;
 pub mod diagnostic;
+mod directive;
 pub mod duration;
 pub mod epoch;
 pub mod expand;

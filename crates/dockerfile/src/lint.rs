@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::Lines;
 use crate::diagnostic::SyntaxError;
+use crate::directive::is_directive;
 use crate::ignore::PatternMatcher;
 
 pub use config::LintConfig;
@@ -159,7 +160,8 @@ fn directive(comment: &str) -> Option<&str> {
 
 /// The comments that describe something: all but those that configure rules.
 pub(crate) fn describing(comments: &[String]) -> impl DoubleEndedIterator<Item = &String> {
-    comments.iter().filter(|comment| directive(comment).is_none())
+    let configures = |comment: &&String| directive(comment).is_some() || is_directive(comment);
+    comments.iter().filter(move |comment| !configures(comment))
 }
 
 /// What the comments above an instruction say about the stage or argument `name`.

@@ -11,6 +11,7 @@ mod context;
 mod copy;
 mod history;
 mod mount;
+pub(crate) mod noarch;
 mod outline;
 pub(crate) mod remote_source;
 mod run;
@@ -81,6 +82,7 @@ pub fn lower(
         needs: Vec::new(),
         stages: HashMap::new(),
         in_progress: Vec::new(),
+        noarch: HashMap::new(),
         outlines: HashMap::new(),
         linter,
         target,
@@ -172,7 +174,9 @@ struct Lowerer<'a> {
     needs: Vec<Need>,
     /// By stage and target platform. None: an image that it needs is not resolved yet.
     stages: HashMap<(usize, Platform), Option<stage::Lowered>>,
-    in_progress: Vec<usize>,
+    in_progress: Vec<(usize, Platform)>,
+    /// What marked instructions came to for the build platform, by stage and position.
+    noarch: HashMap<(usize, usize), noarch::Made>,
     /// By stage, for the first platform that it is lowered for.
     outlines: HashMap<usize, outline::StageOutline>,
     linter: &'a mut Linter,

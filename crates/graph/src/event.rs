@@ -124,6 +124,8 @@ pub enum Event {
         /// Its layers, lowest first.
         contents: Vec<LayerContent>,
     },
+    /// What the platforms had in common. The last event of `--progress=rawjson`; nobody else sends it.
+    Shared(Shared),
     /// The audit of one platform's image has ended.
     AuditFinished {
         /// Which.
@@ -142,6 +144,20 @@ pub enum Event {
         /// How long it took.
         duration: Duration,
     },
+}
+
+/// What the platforms of a build had in common.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shared {
+    /// How often instructions would have run if each platform had run its own. Those that were found do not count.
+    pub runs: u64,
+    /// How many fewer ran, since an instruction ran once for several platforms.
+    pub runs_saved: u64,
+    /// Bytes of the compressed layers that the build put on its bases, counted once for each platform that has them.
+    pub bytes: u64,
+    /// How many of these bytes are in a layer that another platform has too.
+    pub bytes_saved: u64,
 }
 
 /// One layer of a finished image.

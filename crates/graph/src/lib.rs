@@ -19,7 +19,9 @@ pub mod reason;
 pub mod source;
 pub mod vertex;
 
-pub use event::{AuditFinding, Event, EventSink, Hit, LayerContent, LogStream, Outcome, Severity, TransferKind};
+pub use event::{
+    AuditFinding, Event, EventSink, Hit, LayerContent, LogStream, Outcome, Severity, Shared, TransferKind,
+};
 pub use exec::{ExecOp, Mount, MountKind, NetworkMode, SecurityMode, Sharing};
 pub use file::{CopyAction, FileAction, FileOp, Owner};
 pub use op::Op;

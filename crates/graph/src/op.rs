@@ -25,6 +25,9 @@ pub enum Op {
     /// The layers of all inputs but their common base, one above the other: input 0 is the base, each further
     /// input adds the layers that it has on top of the empty root.
     Merge,
+    /// The root of input 0, and on it the topmost layer of input 1: of a step that ran on another platform and whose layer
+    /// is the same for all.
+    Graft,
 }
 
 impl Op {
@@ -39,6 +42,7 @@ impl Op {
             Op::Exec(_) => "exec",
             Op::File(_) => "file",
             Op::Merge => "merge",
+            Op::Graft => "graft",
         }
     }
 

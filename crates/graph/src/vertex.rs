@@ -46,6 +46,9 @@ pub struct VertexMeta {
     /// What stays the same when the step is edited: file, stage, number within the stage, platform. Records of
     /// one slot are compared to explain a miss.
     pub slot: String,
+    /// Whether its author says that its layer is the same for all platforms.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noarch: bool,
 }
 
 /// Lines of a source file, from 1, both ends included.
@@ -91,6 +94,7 @@ impl Graph {
             let known = &mut self.vertices[position].meta;
             known.targets.extend(meta.targets);
             known.ignore_cache |= meta.ignore_cache;
+            known.noarch |= meta.noarch;
             return id;
         }
         self.positions.insert(id.clone(), self.vertices.len());
@@ -101,6 +105,28 @@ impl Graph {
             meta,
         });
         id
+    }
+
+    /// A target platform needs the layer of a vertex, and so all steps that files are taken from for it. The root that it
+    /// stands on is another's: the platform has its own.
+    pub fn also_for(&mut self, id: &VertexId, target: &Platform) {
+        let mut pending = Vec::new();
+        if let Some(vertex) = self.mutable(id) {
+            vertex.meta.targets.insert(target.clone());
+            pending.extend(vertex.inputs.iter().skip(1).cloned());
+        }
+        while let Some(id) = pending.pop() {
+            let Some(vertex) = self.mutable(&id) else { continue };
+            // What is known of a step is known of all below it.
+            if vertex.meta.step.is_none() || vertex.meta.targets.insert(target.clone()) {
+                pending.extend(vertex.inputs.iter().cloned());
+            }
+        }
+    }
+
+    fn mutable(&mut self, id: &VertexId) -> Option<&mut Vertex> {
+        let position = *self.positions.get(id)?;
+        self.vertices.get_mut(position)
     }
 
     /// Adds all vertices of another graph, each as `change` leaves it. Gives the identities that they have here by
@@ -197,7 +223,7 @@ fn operation_bytes(op: &Op) -> Vec<u8> {
             }
             serde_json::to_vec(&("file", file))
         }
-        Op::Scratch | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Merge => serde_json::to_vec(op),
+        Op::Scratch | Op::Local(_) | Op::Http(_) | Op::Git(_) | Op::Merge | Op::Graft => serde_json::to_vec(op),
     };
     bytes.expect("operations hold only what JSON can carry")
 }

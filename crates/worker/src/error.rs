@@ -115,6 +115,14 @@ pub enum WorkerError {
         #[source]
         source: std::io::Error,
     },
+    /// A layer that was promised to be the same for all platforms, and is not.
+    #[error("the step is marked `noarch`, but makes `{path}`, a program for {machine} alone")]
+    NotForAll {
+        /// The file.
+        path: String,
+        /// The processor that the file is for.
+        machine: String,
+    },
     /// The build was stopped.
     #[error("cancelled")]
     Cancelled,

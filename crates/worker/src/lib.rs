@@ -31,6 +31,7 @@ pub mod layers;
 pub mod local;
 pub mod mask;
 pub mod mounts;
+mod noarch;
 pub mod owner;
 mod place;
 mod planned_layer;

@@ -293,7 +293,7 @@ impl Worker for LocalWorker {
             }
             Op::Http(http) => Ok(self.settings.remotes.http(http, &context.cancel).await?.source),
             Op::Git(git) => Ok(self.settings.remotes.git(git, &context.cancel).await?.source),
-            Op::Local(_) | Op::Exec(_) | Op::File(_) | Op::Merge => Err(WorkerError::Unsupported {
+            Op::Local(_) | Op::Exec(_) | Op::File(_) | Op::Merge | Op::Graft => Err(WorkerError::Unsupported {
                 what: format!("a source of kind `{}`", vertex.op.kind()),
             }),
         }
@@ -417,6 +417,7 @@ impl Worker for LocalWorker {
                 Ok(root)
             }
             Op::Merge => Ok(merge(inputs)),
+            Op::Graft => crate::noarch::graft(&self.settings.layers, inputs).await,
             _ => Err(WorkerError::Unsupported {
                 what: format!("running a vertex of kind `{}`", vertex.op.kind()),
             }),

@@ -73,6 +73,11 @@ fn stack(by_id: &HashMap<&VertexId, &Vertex>, top: &VertexId, marked: &mut HashS
             match vertex.op {
                 Op::Exec(_) | Op::File(_) => pending.extend(vertex.inputs.first().cloned()),
                 Op::Merge => pending.extend(vertex.inputs.iter().cloned()),
+                // Of the other root, the topmost layer alone.
+                Op::Graft => {
+                    pending.extend(vertex.inputs.first().cloned());
+                    marked.extend(vertex.inputs.get(1).cloned());
+                }
                 _ => {}
             }
         }

@@ -410,6 +410,9 @@ fn step_hints(command: &mut CommandError, error: &WorkerError) {
             };
             command.hints.extend(error.hints());
         }
+        WorkerError::NotForAll { .. } => command
+            .hints
+            .push("leave out `# kiln: noarch` above the instruction: then it runs once for each platform".into()),
         WorkerError::Http(_) => command.kind = ErrorKind::Environment,
         WorkerError::Image(_) | WorkerError::Registry(_) => base_hints(command, error, &Platform::default()),
         WorkerError::WrongDiffId { .. } | WorkerError::Unpack(_) => command.hints.push(machine::FSCK.into()),

@@ -12,6 +12,7 @@ use crate::history::archive::{self, failed};
 use crate::history::record::{BuildRecord, StepKind, StepRecord};
 use crate::render::tree::bytes;
 use crate::render::{plain_text, table, time};
+use crate::sharing;
 use crate::{machine, output};
 
 /// Looks at earlier builds.
@@ -143,6 +144,9 @@ fn facts(record: &BuildRecord) -> Vec<String> {
     if record.transferred.pulled + record.transferred.pushed > 0 {
         let (pulled, pushed) = (bytes(record.transferred.pulled), bytes(record.transferred.pushed));
         fact("Moved", format!("{pulled} pulled, {pushed} pushed"));
+    }
+    if let Some(saved) = sharing::line(&record.shared, bytes) {
+        fact("Saved by sharing", saved);
     }
     for warning in &record.warnings {
         fact("Warning", warning.message.clone());

@@ -159,6 +159,7 @@ impl Plan {
                     "targets": vertex.meta.targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
                     "verdict": verdict,
                     "emulated": forecast.emulated,
+                    "noarch": vertex.meta.noarch,
                     "reason": reason,
                     "hit": hit,
                     "cache": cache,
@@ -201,6 +202,10 @@ fn platform(vertex: &Vertex) -> String {
 
 fn word(vertex: &Vertex, forecast: &Forecast) -> &'static str {
     let is_process = matches!(vertex.op, Op::Exec(_));
+    let runs = matches!(forecast.verdict, Verdict::Runs(_) | Verdict::MayRun(_));
+    if runs && vertex.meta.noarch {
+        return "run for all";
+    }
     match (&forecast.verdict, is_process, forecast.emulated) {
         (Verdict::Source, ..) => "source",
         (Verdict::Cached { .. }, ..) => "found",

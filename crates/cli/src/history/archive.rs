@@ -75,7 +75,7 @@ fn fold(journal: &[u8]) -> BuildRecord {
     for line in lines.filter_map(|line| serde_json::from_slice::<JournalLine>(line).ok()) {
         fold.take(line.at, &line.event);
     }
-    fold.record
+    fold.finish()
 }
 
 /// One piece of what a step wrote.

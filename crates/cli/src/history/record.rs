@@ -3,9 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use kiln_graph::{AuditFinding, Event, Hit, LayerContent, MissReason, Outcome, SourceLines, TransferKind, VertexId};
+use kiln_graph::{
+    AuditFinding, Event, Hit, LayerContent, MissReason, Outcome, Shared, SourceLines, TransferKind, VertexId,
+};
 use kiln_oci::{Digest, Platform};
 use serde::{Deserialize, Serialize};
+
+use crate::sharing::Sharing;
 
 /// The format of records that this program writes.
 pub const FORMAT: u32 = 1;
@@ -40,6 +44,8 @@ pub struct BuildRecord {
     pub results: Vec<ResultRecord>,
     /// Bytes that went from and to registries.
     pub transferred: Transferred,
+    /// What its platforms had in common.
+    pub shared: Shared,
     /// What it warned of.
     pub warnings: Vec<WarningRecord>,
     /// Why it failed: the outermost message first.
@@ -299,6 +305,7 @@ pub struct Fold {
     pub record: BuildRecord,
     positions: HashMap<VertexId, usize>,
     transfers: HashMap<(Digest, bool), u64>,
+    sharing: Sharing,
 }
 
 impl Fold {
@@ -308,6 +315,12 @@ impl Fold {
             record,
             ..Fold::default()
         }
+    }
+
+    /// The record of all that was taken.
+    pub fn finish(mut self) -> BuildRecord {
+        self.record.shared = self.sharing.total();
+        self.record
     }
 
     fn step(&mut self, vertex: &VertexId) -> Option<&mut StepRecord> {
@@ -322,6 +335,7 @@ impl Fold {
 
     /// Takes an event that came so many milliseconds after the beginning.
     pub fn take(&mut self, at: u64, event: &Event) {
+        self.sharing.take(event);
         let record = &mut self.record;
         record.duration_ms = record.duration_ms.max(at);
         match event {
@@ -433,6 +447,7 @@ impl Fold {
                 size: *size,
                 layers: contents.clone(),
             }),
+            Event::Shared(_) => {}
             Event::AuditFinished { platform, findings } => {
                 record.audit.get_or_insert_default().push(AuditRecord {
                     platform: platform.clone(),

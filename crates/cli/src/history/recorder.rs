@@ -201,7 +201,7 @@ impl Journal {
         if self.log_bytes > 0 {
             self.write()?;
         }
-        let mut record = self.fold.record;
+        let mut record = self.fold.finish();
         record.duration_ms = took;
         record.status = ending.status;
         record.error = ending.error;

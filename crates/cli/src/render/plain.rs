@@ -94,6 +94,7 @@ impl Plain {
             | Event::StepMatched { .. }
             | Event::Progress { .. }
             | Event::PlatformFinished { .. }
+            | Event::Shared(_)
             | Event::AuditFinished { .. }
             | Event::TestFinished { .. } => Vec::new(),
         }

@@ -18,6 +18,7 @@ use crate::commands::history::moment;
 use crate::history::record::{BuildRecord, Status, StepKind};
 use crate::render::time;
 use crate::render::tree::bytes;
+use crate::sharing;
 use html::Html;
 
 const STYLE: &str = include_str!("report/style.css");
@@ -107,6 +108,9 @@ fn summary(main: &mut Html, record: &BuildRecord) {
     if record.transferred.pulled + record.transferred.pushed > 0 {
         let (pulled, pushed) = (bytes(record.transferred.pulled), bytes(record.transferred.pushed));
         facts.push(("Moved", format!("{pulled} pulled, {pushed} pushed")));
+    }
+    if let Some(saved) = sharing::line(&record.shared, bytes) {
+        facts.push(("Saved by sharing", saved));
     }
     main.element("section", &[("aria-labelledby", "summary")], |section| {
         section.element("h2", &[("id", "summary")], |title| title.text("Summary"));

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use kiln_graph::{Event, MissReason, Outcome, TransferKind, VertexId, VertexMeta};
 use kiln_oci::{Digest, Platform};
 
+use crate::sharing::Sharing;
+
 /// How far a step is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
@@ -57,6 +59,7 @@ pub struct Steps {
     pub finished: Vec<Finished>,
     pub warnings: Vec<String>,
     pub started: Option<Instant>,
+    pub sharing: Sharing,
 }
 
 /// A kind of transfer as a word.
@@ -69,6 +72,7 @@ impl Steps {
     /// Takes one event.
     pub fn take(&mut self, event: &Event) {
         self.started.get_or_insert_with(Instant::now);
+        self.sharing.take(event);
         match event {
             Event::StepPlanned { vertex, meta, .. } => {
                 let number = self.order.len() + 1;
@@ -147,7 +151,8 @@ impl Steps {
                 });
             }
             Event::Warning { message, .. } => self.warnings.push(message.clone()),
-            Event::StepMatched { .. } | Event::AuditFinished { .. } | Event::TestFinished { .. } => {}
+            Event::StepMatched { .. } | Event::Shared(_) | Event::AuditFinished { .. } | Event::TestFinished { .. } => {
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use kiln_graph::Outcome;
 use crate::render::steps::{Progress, Steps};
 use crate::render::table;
 use crate::render::tree::bytes;
+use crate::sharing;
 
 /// The lines of the table; nothing if no image was made.
 pub fn lines(steps: &Steps) -> Vec<String> {
@@ -42,5 +43,6 @@ pub fn lines(steps: &Steps) -> Vec<String> {
     let total = steps
         .started
         .map(|started| format!("total {:.2}s", started.elapsed().as_secs_f64()));
-    table(&rows).into_iter().chain(total).collect()
+    let saved = sharing::line(&steps.sharing.total(), bytes).map(|saved| format!("saved by sharing: {saved}"));
+    table(&rows).into_iter().chain(saved).chain(total).collect()
 }

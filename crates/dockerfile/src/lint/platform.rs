@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use kiln_oci::Platform;
 use regex::Regex;
 
+use crate::directive::promises;
 use crate::instruction::{Copy, Instruction, Kind, Run};
 use crate::lint::native::{Made, made, natively};
 use crate::lint::shell::{ShellCommand, commands};
@@ -25,7 +26,8 @@ pub fn check_platforms(linter: &mut Linter, dockerfile: &Dockerfile, platforms: 
                 if foreign {
                     stages.host_artifact(linter, &step);
                 }
-                if emulated {
+                // What is promised to be the same for all runs on the build platform.
+                if emulated && promises(&instruction.comments).next().is_none() {
                     stages.heavy(linter, &step);
                 }
             }

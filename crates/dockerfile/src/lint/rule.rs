@@ -34,11 +34,12 @@ pub enum Rule {
     ArchSpecificDownload,
     EmulatedHeavyStep,
     KilnExtension,
+    KilnDirective,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 28] = [
+    pub const ALL: [Rule; 29] = [
         Rule::StageNameCasing,
         Rule::FromAsCasing,
         Rule::NoEmptyContinuation,
@@ -67,6 +68,7 @@ impl Rule {
         Rule::ArchSpecificDownload,
         Rule::EmulatedHeavyStep,
         Rule::KilnExtension,
+        Rule::KilnDirective,
     ];
 
     /// The name that configuration and output know it by.
@@ -100,6 +102,7 @@ impl Rule {
             Rule::ArchSpecificDownload => "ArchSpecificDownload",
             Rule::EmulatedHeavyStep => "EmulatedHeavyStep",
             Rule::KilnExtension => "KilnExtension",
+            Rule::KilnDirective => "KilnDirective",
         }
     }
 
@@ -152,6 +155,7 @@ impl Rule {
             Rule::ArchSpecificDownload => "A download is for one processor, whatever the image is built for",
             Rule::EmulatedHeavyStep => "A heavy step runs under emulation where it need not",
             Rule::KilnExtension => "The Dockerfile relies on an extension that other builders lack",
+            Rule::KilnDirective => "A `# kiln:` comment that promises nothing",
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::ast::Node;
+use crate::directive::{promises, unknown_words};
 use crate::expand::{Expanded, Expander};
 use crate::lint::{Linter, Place, Rule, describing};
 use crate::stage::{Dockerfile, Stage};
@@ -21,6 +22,7 @@ pub(crate) fn check_node(linter: &mut Linter, node: &Node) {
         lines: node.lines,
         comments: &node.comments,
     };
+    check_directives(linter, place, node);
     match node.name().as_str() {
         "maintainer" => {
             let detail = "Maintainer instruction is deprecated in favor of using label";
@@ -37,6 +39,24 @@ pub(crate) fn check_node(linter: &mut Linter, node: &Node) {
             check_description(linter, place, "ARG", &names);
         }
         _ => {}
+    }
+}
+
+/// Promises that nobody makes, or that nothing can keep.
+fn check_directives(linter: &mut Linter, place: Place<'_>, node: &Node) {
+    for word in unknown_words(place.comments) {
+        let repair = "the only one is `# kiln: noarch`; a comment that is none begins otherwise".to_owned();
+        let detail = format!("`{word}` is no promise that Kiln knows");
+        linter.add(Rule::KilnDirective, place, detail, Some(repair));
+    }
+    let makes_layer = matches!(node.name().as_str(), "run" | "copy" | "add");
+    if !makes_layer && promises(place.comments).next().is_some() {
+        let repair = "put it directly above a RUN, COPY or ADD".to_owned();
+        let detail = format!(
+            "`noarch` means nothing above {}: it makes no layer",
+            node.keyword.to_uppercase()
+        );
+        linter.add(Rule::KilnDirective, place, detail, Some(repair));
     }
 }
 

@@ -44,6 +44,23 @@ impl GlobalArgs {
         declared.or_else(|| self.automatic.get(name).cloned())
     }
 
+    /// Everything that a declared argument's value is made of, through other arguments too.
+    pub(super) fn all_parts(&self, name: &str) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        let mut pending = vec![name.to_owned()];
+        while let Some(name) = pending.pop() {
+            let parts = self.definitions.get(&name).map(|definition| &definition.parts);
+            pending.extend(
+                parts
+                    .into_iter()
+                    .flatten()
+                    .filter(|part| all.insert((*part).clone()))
+                    .cloned(),
+            );
+        }
+        all
+    }
+
     /// Every name that has a value.
     pub(super) fn names(&self) -> Vec<String> {
         let declared = self.declared.iter().map(|(name, _)| name);

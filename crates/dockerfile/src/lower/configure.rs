@@ -1,5 +1,7 @@
 //! Instructions that change the configuration and no file, and WORKDIR, which does both.
 
+use std::collections::BTreeSet;
+
 use kiln_graph::{FileAction, FileOp, Op, Owner};
 use kiln_oci::HealthCheck as ConfigHealthCheck;
 use kiln_oci::config::Empty;
@@ -34,15 +36,20 @@ impl Lowerer<'_> {
                 // All values are expanded with what held before the instruction.
                 let mut values = Vec::new();
                 for pair in pairs {
-                    values.push((word(builder, &pair.key)?, word(builder, &pair.value)?));
+                    let value = builder.expanded(expander, &pair.value)?;
+                    values.push((word(builder, &pair.key)?, value.text, value.matched));
                 }
                 let mut env = variables(&builder.config);
-                for (name, value) in &values {
+                for (name, value, _) in &values {
                     set(&mut env, name, value);
                     set(&mut builder.env, name, value);
                 }
                 builder.config.config.env = env.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-                let shown: Vec<String> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let shown: Vec<String> = values
+                    .iter()
+                    .map(|(name, value, _)| format!("{name}={value}"))
+                    .collect();
+                builder.made_of_each(values.iter().map(|(name, _, parts)| (name, parts)));
                 format!("ENV {}", shown.join(" "))
             }
             Kind::Label(pairs) => {
@@ -198,12 +205,21 @@ impl Lowerer<'_> {
             self.check_extension(name, instruction.place());
         }
         let inherited = given.is_none() && default.is_none() && builder.globals.value(name).is_some();
+        let mut parts = BTreeSet::new();
         let value = match (given, default) {
             (Some(given), _) => Some(given),
             // A default that is not used may be one that cannot be expanded.
-            (None, Some(default)) => Some(builder.expanded(self.expander(), default)?.text),
-            (None, None) => builder.globals.value(name),
+            (None, Some(default)) => {
+                let expanded = builder.expanded(self.expander(), default)?;
+                parts = expanded.matched;
+                Some(expanded.text)
+            }
+            (None, None) => {
+                parts = builder.globals.all_parts(name);
+                builder.globals.value(name)
+            }
         };
+        builder.made_of(name, &parts);
         let shown = match &value {
             Some(value) => format!("{name}={value}"),
             None => name.to_owned(),

@@ -147,6 +147,8 @@ impl Lowerer<'_> {
                 vec![builder.vertex.clone(), copied],
                 VertexMeta {
                     name: format!("link {}", meta.name),
+                    // The instruction is the copy: this only puts its layer in place.
+                    step: None,
                     ..meta
                 },
             )

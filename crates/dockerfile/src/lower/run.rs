@@ -56,7 +56,7 @@ impl Lowerer<'_> {
         let security = self.security(run)?;
         let exec = ExecOp {
             argv,
-            env: builder.env.clone(),
+            env: shown_env(builder),
             workdir: workdir_of(builder),
             user: builder.config.config.user.clone(),
             network,
@@ -156,6 +156,12 @@ impl Lowerer<'_> {
     }
 }
 
+/// What a step sees of the variables.
+fn shown_env(builder: &Builder) -> Env {
+    let shown = builder.env.iter().filter(|(name, _)| builder.shows(name));
+    shown.cloned().collect()
+}
+
 /// The shell of the shell form.
 pub(super) fn shell_of(builder: &Builder) -> Vec<String> {
     match builder.config.config.shell.as_slice() {
@@ -188,7 +194,7 @@ fn with_documents(text: &str, heredocs: &[Heredoc]) -> String {
 /// The declared arguments stand before the command: their number, then each with its value.
 fn with_args(builder: &Builder, words: &[String]) -> String {
     let mut shown: Env = Env::new();
-    for (name, value) in &builder.args {
+    for (name, value) in builder.args.iter().filter(|(name, _)| builder.shows(name)) {
         let seen = builder
             .env
             .iter()

@@ -8,11 +8,13 @@ use kiln_oci::{ImageConfig, Platform, Reference};
 
 use crate::Lines;
 use crate::diagnostic::SyntaxError;
+use crate::directive::{Promise, promises};
 use crate::expand::{Expanded, Expander};
 use crate::instruction::{Instruction, Kind, parse_onbuild};
 use crate::lint::{Place, Rule, check_from_args, check_from_platform};
 use crate::lower::CONTEXT_FILE;
 use crate::lower::args::GlobalArgs;
+use crate::lower::noarch::makes_layer;
 use crate::lower::outline::StageOutline;
 use crate::lower::{Env, Lowerer, architecture, history, set, workdir};
 use crate::plan::{BuiltContext, NamedContext, Need, NoCache};
@@ -29,6 +31,8 @@ pub(super) struct Lowered {
     args: Vec<(String, Option<String>)>,
     /// The variables that its last step saw.
     env: Env,
+    /// Those of them whose values differ between platforms.
+    differing: BTreeSet<String>,
     /// Whether a WORKDIR of this file set the working directory.
     pub(super) workdir_set: bool,
 }
@@ -45,6 +49,10 @@ pub(super) struct Builder {
     pub(super) args: Vec<(String, Option<String>)>,
     /// What words are expanded with and steps see: ARG and ENV, the later one of a name.
     pub(super) env: Env,
+    /// Variables whose values are made of what differs between platforms.
+    pub(super) differing: BTreeSet<String>,
+    /// Whether the instruction that is being lowered is for every platform.
+    pub(super) noarch: bool,
     pub(super) globals: GlobalArgs,
     pub(super) steps: (usize, usize),
     pub(super) ignore_cache: bool,
@@ -87,12 +95,14 @@ impl Lowerer<'_> {
             return Ok(known.clone());
         }
         let stage = &self.dockerfile.stages[number];
-        if self.in_progress.contains(&number) {
+        if self.in_progress.contains(&key) {
             let name = stage.from.name.clone().unwrap_or_else(|| number.to_string());
             return Err(SyntaxError::new(format!("circular dependency detected on stage: {name}")).at(stage.lines));
         }
-        self.in_progress.push(number);
-        let lowered = self.lower_stage(number, target).map_err(|error| error.at(stage.lines));
+        self.in_progress.push(key.clone());
+        let lowered = self
+            .lower_stage(number, target, None)
+            .map_err(|error| error.at(stage.lines));
         self.in_progress.pop();
         let lowered = lowered?;
         self.stages.insert(key, lowered.clone());
@@ -120,7 +130,13 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    fn lower_stage(&mut self, number: usize, target: &Platform) -> Result<Option<Lowered>, SyntaxError> {
+    /// The stage as far as the instruction `last`, if one is given.
+    pub(super) fn lower_stage(
+        &mut self,
+        number: usize,
+        target: &Platform,
+        last: Option<usize>,
+    ) -> Result<Option<Lowered>, SyntaxError> {
         let stage = &self.dockerfile.stages[number];
         let globals = self.global_args(target)?;
         let mut outline = StageOutline::new(globals.definitions.clone());
@@ -179,6 +195,11 @@ impl Lowerer<'_> {
             config,
             args: parent.as_ref().map(|parent| parent.args.clone()).unwrap_or_default(),
             env,
+            differing: parent
+                .as_ref()
+                .map(|parent| parent.differing.clone())
+                .unwrap_or_default(),
+            noarch: false,
             globals,
             steps: (1, count),
             ignore_cache,
@@ -197,21 +218,30 @@ impl Lowerer<'_> {
                 return Ok(None);
             }
         }
-        for instruction in &stage.instructions {
-            let done = self
-                .instruction(&mut builder, instruction)
-                .map_err(|error| error.at(instruction.lines))?;
-            if !done {
+        for (position, instruction) in stage.instructions.iter().enumerate() {
+            let promised = promises(&instruction.comments).any(|promise| promise == Promise::Noarch);
+            let done = if promised && makes_layer(&instruction.kind) {
+                self.noarch(&mut builder, position, instruction)
+            } else {
+                self.instruction(&mut builder, instruction)
+            };
+            if !done.map_err(|error| error.at(instruction.lines))? {
                 return Ok(None);
             }
+            if last == Some(position) {
+                break;
+            }
         }
-        self.outlines.entry(number).or_insert(builder.outline);
+        if last.is_none() {
+            self.outlines.entry(number).or_insert(builder.outline);
+        }
         Ok(Some(Lowered {
             vertex: builder.vertex,
             config: builder.config,
             platform: builder.platform,
             args: builder.args,
             env: builder.env,
+            differing: builder.differing,
             workdir_set: builder.workdir_set,
         }))
     }
@@ -234,6 +264,7 @@ impl Lowerer<'_> {
             platform,
             args: Vec::new(),
             env,
+            differing: BTreeSet::new(),
             workdir_set: false,
         }))
     }
@@ -604,14 +635,25 @@ impl Lowerer<'_> {
             stage: Some(stage_name),
             step: Some(builder.steps),
             platform: Some(builder.platform.clone()),
-            targets: BTreeSet::from([builder.target_platform.clone()]),
+            targets: self.wanted_for(&builder.target_platform),
             lines: Some(self.source_lines(lines)),
             ignore_cache: builder.ignore_cache,
+            noarch: builder.noarch,
         }
     }
 
+    /// The target platform of a step. None is wanted where the step is made for others, on the build platform.
+    fn wanted_for(&self, platform: &Platform) -> BTreeSet<Platform> {
+        let wanted = self.request.platforms.contains(platform);
+        wanted.then(|| platform.clone()).into_iter().collect()
+    }
+
     /// Carries out one instruction. False: an image that it needs is not resolved yet.
-    fn instruction(&mut self, builder: &mut Builder, instruction: &Instruction) -> Result<bool, SyntaxError> {
+    pub(super) fn instruction(
+        &mut self,
+        builder: &mut Builder,
+        instruction: &Instruction,
+    ) -> Result<bool, SyntaxError> {
         builder.lines = instruction.lines;
         let done = match &instruction.kind {
             Kind::Run(run) => self.run(builder, run, instruction),

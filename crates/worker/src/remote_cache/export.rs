@@ -187,7 +187,7 @@ async fn describe_layer(
 }
 
 fn chosen(solved: KeyedGraph<'_>, mode: ExportMode) -> HashSet<VertexId> {
-    let is_step = |vertex: &&Vertex| matches!(vertex.op, Op::Exec(_) | Op::File(_) | Op::Merge);
+    let is_step = |vertex: &&Vertex| matches!(vertex.op, Op::Exec(_) | Op::File(_) | Op::Merge | Op::Graft);
     let steps = solved.graph.vertices().iter().filter(is_step);
     if mode == ExportMode::Max {
         return steps.map(|vertex| vertex.id.clone()).collect();
@@ -200,7 +200,7 @@ fn chosen(solved: KeyedGraph<'_>, mode: ExportMode) -> HashSet<VertexId> {
         };
         match vertex.op {
             Op::Exec(_) | Op::File(_) => pending.extend(vertex.inputs.first().cloned()),
-            Op::Merge => pending.extend(vertex.inputs.iter().cloned()),
+            Op::Merge | Op::Graft => pending.extend(vertex.inputs.iter().cloned()),
             _ => {}
         }
     }
