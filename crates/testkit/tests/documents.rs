@@ -119,6 +119,7 @@ const TRIED: &[&str] = &[
     "build.md",
     "dockerfile.md",
     "lint.md",
+    "sharing.md",
     "run.md",
     "inspect.md",
     "meta.md",
@@ -152,6 +153,11 @@ fn build() -> TestResult {
 #[test]
 fn dockerfile() -> TestResult {
     try_out("dockerfile.md")
+}
+
+#[test]
+fn sharing() -> TestResult {
+    try_out("sharing.md")
 }
 
 #[test]
