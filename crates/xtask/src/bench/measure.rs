@@ -14,6 +14,10 @@ use crate::system::line_of;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) wall: Duration,
+    /// Processor time in user mode, with all children.
+    pub(super) user: Duration,
+    /// Processor time in the kernel, with all children.
+    pub(super) system: Duration,
     /// Bytes.
     pub(super) peak_memory: u64,
 }
@@ -24,6 +28,7 @@ pub(super) fn run(mut command: Command, log: &Path) -> Result<Run, XtaskError> {
     let out = File::create(log).map_err(failed("create", log))?;
     let error = out.try_clone().map_err(failed("open", log))?;
     command.stdin(Stdio::null()).stdout(out).stderr(error);
+    let before = processor_times();
     let started = Instant::now();
     let mut child = command.spawn().map_err(|source| XtaskError::Start {
         program: line.clone(),
@@ -42,7 +47,13 @@ pub(super) fn run(mut command: Command, log: &Path) -> Result<Run, XtaskError> {
         source,
     })?;
     if status.success() {
-        return Ok(Run { wall, peak_memory });
+        let after = processor_times();
+        return Ok(Run {
+            wall,
+            user: after.0.saturating_sub(before.0),
+            system: after.1.saturating_sub(before.1),
+            peak_memory,
+        });
     }
     let said = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = said.lines().collect();
@@ -50,6 +61,19 @@ pub(super) fn run(mut command: Command, log: &Path) -> Result<Run, XtaskError> {
         program: line,
         status: format!("{status}\n{}", lines[lines.len().saturating_sub(15)..].join("\n")),
     })
+}
+
+/// Processor time of all children that have ended so far, in user mode and in the kernel: fields 16 and 17 of proc_pid_stat(5),
+/// in hundredths of a second. Runs come one after the other, so a difference is one run's.
+fn processor_times() -> (Duration, Duration) {
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is a name in brackets and may hold anything.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    (
+        Duration::from_millis(ticks(13) * 10),
+        Duration::from_millis(ticks(14) * 10),
+    )
 }
 
 /// The most that a process and everything below it had resident at one moment. Looks every millisecond at first, so that

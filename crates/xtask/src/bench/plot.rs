@@ -156,6 +156,7 @@ mod tests {
             name: "steps",
             what: "RUN steps",
             points: vec![(10, 0.05), (100, 0.5), (1000, 7.0)],
+            ..Series::default()
         };
         let picture = svg(&[series]);
         assert_eq!(picture.matches("<circle").count(), 3);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::bench::case::{platforms, steps};
 use crate::bench::inputs::{self, failed};
-use crate::bench::measure::{self, median};
+use crate::bench::measure::{self, Run, median};
 use crate::bench::report::{load, machine};
 use crate::bench::tools::{Stage, Tool};
 use crate::bench::{plot, settle, stage};
@@ -30,6 +30,7 @@ enum Made {
     Stages,
     Files,
     Layers,
+    Targets,
 }
 
 const KINDS: &[Kind] = &[
@@ -58,6 +59,12 @@ const KINDS: &[Kind] = &[
         &[1, 4, 16, 60, 120],
         Made::Layers,
     ),
+    kind(
+        "targets",
+        "targets of a bake, a shared step and one of their own",
+        &[1, 5, 20, 60, 200],
+        Made::Targets,
+    ),
 ];
 
 const fn kind(name: &'static str, what: &'static str, sizes: &'static [usize], made: Made) -> Kind {
@@ -70,15 +77,35 @@ const fn kind(name: &'static str, what: &'static str, sizes: &'static [usize], m
 }
 
 /// The figures of one series.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Series {
     pub(super) name: &'static str,
     pub(super) what: &'static str,
     /// Size, and seconds from an empty state.
     pub(super) points: Vec<(usize, f64)>,
+    /// Size, and seconds of processor time: in user mode, and in the kernel. Noise of the machine touches them least.
+    pub(super) processor: Vec<(usize, f64, f64)>,
+    /// The same of the build that finds everything.
+    pub(super) cached: Vec<(usize, f64, f64)>,
 }
 
 impl Series {
+    /// What one more costs in processor time, at both ends of the series.
+    fn growth(&self) -> String {
+        let shown = |points: &[(usize, f64, f64)]| {
+            let slope = |pair: &[(usize, f64, f64)]| match pair {
+                [(n, user, system), (m, more_user, more_system)] => {
+                    (more_user + more_system - user - system) / (m - n) as f64 * 1000.0
+                }
+                _ => 0.0,
+            };
+            let first = slope(points.get(..2).unwrap_or_default());
+            let last = slope(points.get(points.len().saturating_sub(2)..).unwrap_or_default());
+            format!("{first:.3} → {last:.3}")
+        };
+        format!("{}; found: {}", shown(&self.processor), shown(&self.cached))
+    }
+
     /// How time grows between the two largest sizes: 1 is linear, 2 quadratic.
     pub(super) fn exponent(&self) -> f64 {
         match self.points.as_slice() {
@@ -117,11 +144,26 @@ pub(super) fn run(arguments: &[String]) -> Result<ExitCode, XtaskError> {
             name: kind.name,
             what: kind.what,
             points: Vec::new(),
+            processor: Vec::new(),
+            cached: Vec::new(),
         };
         for &size in kind.sizes {
-            let seconds = point(&stage, kind, size)?;
-            say(&format!("{:>7} {:<10} {seconds:>8.3} s", size, kind.name));
-            series.points.push((size, seconds));
+            let point = point(&stage, kind, size)?;
+            say(&format!(
+                "{:>7} {:<10} {:>8.3} s, processor {:.3} + {:.3} s; found again: {:.3} s, processor {:.3} + {:.3} s",
+                size,
+                kind.name,
+                point.seconds,
+                point.cold.user.as_secs_f64(),
+                point.cold.system.as_secs_f64(),
+                point.found.wall.as_secs_f64(),
+                point.found.user.as_secs_f64(),
+                point.found.system.as_secs_f64(),
+            ));
+            let times = |run: &Run| (size, run.user.as_secs_f64(), run.system.as_secs_f64());
+            series.points.push((size, point.seconds));
+            series.processor.push(times(&point.cold));
+            series.cached.push(times(&point.found));
         }
         all.push(series);
         // After each one, so that an interrupted run is not lost.
@@ -136,24 +178,46 @@ pub(super) fn run(arguments: &[String]) -> Result<ExitCode, XtaskError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Seconds of a build from an empty state: the median of three, or one that takes long.
-fn point(stage: &Stage, kind: &Kind, size: usize) -> Result<f64, XtaskError> {
+/// One size of a series.
+struct Point {
+    /// From an empty state: the median of three, or one that takes long.
+    seconds: f64,
+    /// The last of these runs.
+    cold: Run,
+    /// The same build again, which finds everything.
+    found: Run,
+}
+
+fn point(stage: &Stage, kind: &Kind, size: usize) -> Result<Point, XtaskError> {
     let (context, arguments) = build(stage, kind, size)?;
     let log = stage.scratch.path().join("log");
     let mut walls = Vec::new();
     for round in 0..3 {
         let state = stage.state(Tool::Kiln, &format!("{}-{size}-{round}", kind.name));
-        let mut command = stage.kiln(&state, &["build".to_owned()]);
-        command.args(&arguments).arg(&context);
+        let command = || match kind.made {
+            Made::Targets => {
+                let mut command = stage.kiln(&state, &["bake".to_owned()]);
+                command.args(&arguments).current_dir(&context);
+                command
+            }
+            _ => {
+                let mut command = stage.kiln(&state, &["build".to_owned()]);
+                command.args(&arguments).arg(&context);
+                command
+            }
+        };
         settle(&stage.home);
-        let run = measure::run(command, &log)?;
+        let cold = measure::run(command(), &log)?;
+        walls.push(cold.wall.as_secs_f64());
+        let last = round == 2 || cold.wall.as_secs() > 5;
+        let found = last.then(|| measure::run(command(), &log)).transpose()?;
         stage.forget(Tool::Kiln, &state)?;
-        walls.push(run.wall.as_secs_f64());
-        if run.wall.as_secs() > 5 {
-            break;
+        if let Some(found) = found {
+            let seconds = median(std::mem::take(&mut walls));
+            return Ok(Point { seconds, cold, found });
         }
     }
-    Ok(median(walls))
+    unreachable!("the third round is the last")
 }
 
 /// The context and the arguments of one build.
@@ -167,6 +231,12 @@ fn build(stage: &Stage, kind: &Kind, size: usize) -> Result<(PathBuf, Vec<String
             let mut arguments = nothing();
             arguments.extend(["--platform".to_owned(), platforms(size)]);
             (context, arguments)
+        }
+        Made::Targets => {
+            let context = dockerfile(TARGET)?;
+            let path = context.join("docker-bake.hcl");
+            fs::write(&path, targets(size)).map_err(failed("write", &path))?;
+            (context, Vec::new())
         }
         Made::Steps => (dockerfile(&steps(size))?, nothing()),
         Made::Stages => (dockerfile(&diamond(size))?, nothing()),
@@ -188,6 +258,21 @@ fn build(stage: &Stage, kind: &Kind, size: usize) -> Result<(PathBuf, Vec<String
     })
 }
 
+/// The Dockerfile of every target.
+const TARGET: &str = "FROM alpine:3.20\nRUN echo base > /base\nARG NAME\nRUN echo \"$NAME\" > /name\n";
+
+/// A definition with so many targets, all in the default group.
+fn targets(count: usize) -> String {
+    let names: Vec<String> = (0..count).map(|number| format!("\"target{number}\"")).collect();
+    let mut text = format!("group \"default\" {{\n  targets = [{}]\n}}\n", names.join(", "));
+    for name in names {
+        text.push_str(&format!(
+            "target {name} {{\n  args = {{ NAME = {name} }}\n  output = [\"type=cacheonly\"]\n}}\n"
+        ));
+    }
+    text
+}
+
 /// So many stages that stand on one base, and one that takes a file of each.
 fn diamond(stages: usize) -> String {
     let mut text = "FROM alpine:3.20 AS base\nRUN echo base > /base\n".to_owned();
@@ -206,7 +291,7 @@ fn text(all: &[Series], before: &str, after: &str) -> String {
         "# Scale\n\nHow the time of a build from an empty store grows with its size. Made by `cargo xtask bench scale --page \
          docs`.\n\nMachine: {}. Load averages before: {before}; after: {after}.\n\n![time against size](scale.svg)\n\nThe \
          exponent is that of the last two sizes: 1 is linear growth, less is better.\n\n| series | what grows | seconds at each \
-         size | exponent |\n|---|---|---|---|\n",
+         size | exponent | processor milliseconds for one more, from the first to the last size |\n|---|---|---|---|---|\n",
         machine()
     );
     for series in all {
@@ -216,13 +301,19 @@ fn text(all: &[Series], before: &str, after: &str) -> String {
             .map(|(size, seconds)| format!("{size}: {seconds:.3}"))
             .collect();
         text.push_str(&format!(
-            "| {} | {} | {} | {:.2} |\n",
+            "| {} | {} | {} | {:.2} | {} |\n",
             series.name,
             series.what,
             points.join(", "),
-            series.exponent()
+            series.exponent(),
+            series.growth()
         ));
     }
+    text.push_str(
+        "\nThe last column is processor time in user mode and in the kernel, which other work on the machine touches least: what \
+         one more costs between the first two sizes and between the last two, from an empty store; and the same where all is \
+         found. Equal figures are linear growth.\n",
+    );
     text.push_str(
         "\nA step on very many layers does not stack them all: full groups of the lowest are merged to one tree first, of \
          hard links where owners, modes and times allow it, so that the kernel's limit on an overlay's layers is never met \
@@ -240,6 +331,7 @@ mod tests {
             name: "steps",
             what: "RUN steps",
             points,
+            ..Series::default()
         }
     }
 
@@ -247,6 +339,22 @@ mod tests {
     fn linear_growth_has_the_exponent_one() {
         assert!((series(vec![(1, 9.0), (10, 1.0), (100, 10.0)]).exponent() - 1.0).abs() < 1e-9);
         assert!((series(vec![(10, 1.0), (100, 100.0)]).exponent() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn growth_is_what_one_more_costs() {
+        let series = Series {
+            processor: vec![(1, 0.5, 0.5), (11, 1.0, 1.0), (21, 6.0, 6.0)],
+            ..series(Vec::new())
+        };
+        assert_eq!(series.growth(), "100.000 → 1000.000; found: 0.000 → 0.000");
+    }
+
+    #[test]
+    fn every_target_is_in_the_default_group() {
+        let text = targets(3);
+        assert!(text.starts_with("group \"default\" {\n  targets = [\"target0\", \"target1\", \"target2\"]\n}\n"));
+        assert_eq!(text.matches("\ntarget \"").count(), 3);
     }
 
     #[test]
