@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::StoreError;
 use crate::database::{Database, unix_now};
 use crate::layer::{LayerId, LayerRecord, LayerRows};
+use crate::stack::{self, StackId};
 use crate::store::{Store, Used};
 use crate::wire::{WireError, WireReader, WireWriter};
 
@@ -140,8 +141,9 @@ impl Store {
     /// step gave when its inputs were other ones. They need not be here any more.
     pub fn earlier_results(&self, slot: &str, name: &str, limit: usize) -> Result<Vec<LayerId>, StoreError> {
         let database = self.database()?;
-        let top =
-            "SELECT (SELECT layer FROM record_layers WHERE record = key ORDER BY position DESC LIMIT 1) FROM records";
+        // An older record has its layers in a table of their own.
+        let top = "SELECT coalesce((SELECT layer FROM stacks WHERE id = stack),
+                   (SELECT layer FROM record_layers WHERE record = key ORDER BY position DESC LIMIT 1)) FROM records";
         let by_slot = format!("{top} WHERE slot = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2");
         let by_name = format!("{top} WHERE name = ?1 ORDER BY created_unix DESC, rowid DESC LIMIT ?2");
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -328,8 +330,8 @@ fn write_record(connection: &Connection, record: &CacheRecord) -> rusqlite::Resu
         .execute([&key])?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO records (key, slot, name, platform, created_unix, duration_ms, used_unix, parts)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO records (key, slot, name, platform, created_unix, duration_ms, used_unix, parts, stack)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             key,
@@ -340,19 +342,11 @@ fn write_record(connection: &Connection, record: &CacheRecord) -> rusqlite::Resu
             i64::try_from(record.duration_ms).unwrap_or(i64::MAX),
             unix_now(),
             encode_parts(&record.parts),
+            stack::keep(connection, &record.layers)?,
         ])?;
     connection
         .prepare_cached("DELETE FROM record_layers WHERE record = ?1")?
         .execute([&key])?;
-    let mut statement =
-        connection.prepare_cached("INSERT INTO record_layers (record, position, layer) VALUES (?1, ?2, ?3)")?;
-    for (position, layer) in record.layers.iter().enumerate() {
-        statement.execute(params![
-            key,
-            i64::try_from(position).unwrap_or(i64::MAX),
-            layer.as_str()
-        ])?;
-    }
     Ok(())
 }
 
@@ -366,6 +360,7 @@ struct RecordRow {
     used_unix: i64,
     parts: Vec<u8>,
     evicted: bool,
+    stack: Option<StackId>,
     layers: Vec<String>,
 }
 
@@ -381,6 +376,7 @@ impl RecordRow {
             used_unix: row.get(6)?,
             parts: row.get(7)?,
             evicted: row.get::<_, Option<i64>>(8)?.is_some(),
+            stack: row.get(9)?,
             layers: Vec::new(),
         })
     }
@@ -398,7 +394,7 @@ struct Kept {
 fn read_record(database: &Database, key: &CacheKey) -> Result<Option<Kept>, StoreError> {
     let row = database.read("look up a cache record", |connection| {
         let sql =
-            "SELECT key, slot, name, platform, created_unix, duration_ms, used_unix, parts, evicted_unix FROM records
+            "SELECT key, slot, name, platform, created_unix, duration_ms, used_unix, parts, evicted_unix, stack FROM records
                    WHERE key = coalesce((SELECT record FROM aliases WHERE key = ?1), ?1)";
         // One snapshot for both statements: another process may replace the record in between.
         let snapshot = connection.unchecked_transaction()?;
@@ -407,11 +403,18 @@ fn read_record(database: &Database, key: &CacheKey) -> Result<Option<Kept>, Stor
             .query_row([key.to_string()], RecordRow::read)
             .optional()?;
         let Some(mut row) = row else { return Ok(None) };
-        let sql = "SELECT layer FROM record_layers WHERE record = ?1 ORDER BY position";
-        row.layers = snapshot
-            .prepare_cached(sql)?
-            .query_map([&row.key], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+        row.layers = match &row.stack {
+            Some(stack) => match stack::layers(&snapshot, stack)? {
+                Some(layers) => layers,
+                None => return Ok(None),
+            },
+            None => {
+                let sql = "SELECT layer FROM record_layers WHERE record = ?1 ORDER BY position";
+                let mut statement = snapshot.prepare_cached(sql)?;
+                let layers = statement.query_map([&row.key], |row| row.get(0))?;
+                layers.collect::<Result<_, _>>()?
+            }
+        };
         Ok(Some(row))
     })?;
     let Some(row) = row else { return Ok(None) };
@@ -576,6 +579,30 @@ mod tests {
             [kept],
             "it still explains a miss"
         );
+    }
+
+    #[test]
+    fn a_record_of_an_older_schema_is_read() {
+        let (_directory, store) = temporary_store();
+        let layers = vec![remote_layer(&store, "a"), remote_layer(&store, "b")];
+        let kept = record("one", layers.clone(), 1);
+        store.put_record(&kept, &[]).expect("put");
+        let make_old = |connection: &Connection| {
+            connection.execute("UPDATE records SET stack = NULL", [])?;
+            for (position, layer) in layers.iter().enumerate() {
+                let sql = "INSERT INTO record_layers (record, position, layer) VALUES (?1, ?2, ?3)";
+                connection.execute(sql, params![kept.key.to_string(), position, layer.as_str()])?;
+            }
+            Ok(())
+        };
+        store
+            .database()
+            .expect("open")
+            .write("make it old", make_old)
+            .expect("write");
+        assert_eq!(store.record(&kept.key).expect("read"), Some(kept.clone()));
+        let top = store.earlier_results("stage 1", "RUN one", 1).expect("read");
+        assert_eq!(top, layers[1..]);
     }
 
     #[test]

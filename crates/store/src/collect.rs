@@ -527,7 +527,7 @@ fn forget_evicted(connection: &Connection) -> rusqlite::Result<()> {
             forget_record(connection, &key)?;
         }
     }
-    Ok(())
+    crate::stack::forget_unused(connection)
 }
 
 /// The candidates of a picture that may go at all, for those who only look.

@@ -95,6 +95,7 @@ mod members;
 mod removal;
 mod repair;
 mod session;
+mod stack;
 mod stat_cache;
 mod store;
 #[cfg(test)]

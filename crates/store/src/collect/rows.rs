@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::cache_record::CacheKey;
 use crate::document_kind::{DocumentKind, Keeps, digests_in, kind_of};
 use crate::layer::LayerId;
+use crate::stack::{StackId, Stacks};
 
 #[derive(Debug)]
 pub(crate) struct RecordRow {
@@ -55,11 +56,14 @@ pub(crate) fn read_rows(connection: &Connection) -> rusqlite::Result<Rows> {
     let mut rows = Rows::default();
     let mut positions: HashMap<String, usize> = HashMap::new();
     let sql =
-        "SELECT key, name, platform, created_unix, used_unix, evicted_unix, length(parts) + length(name) + length(slot)
+        "SELECT key, name, platform, created_unix, used_unix, evicted_unix, length(parts) + length(name) + length(slot),
+                      stack
                FROM records ORDER BY rowid";
+    let stacks = Stacks::read(connection)?;
     let mut statement = connection.prepare_cached(sql)?;
     let mut query = statement.query([])?;
     while let Some(row) = query.next()? {
+        let stack: Option<StackId> = row.get(7)?;
         let key: String = row.get(0)?;
         let Ok(parsed) = key.parse() else { continue };
         positions.insert(key, rows.records.len());
@@ -71,7 +75,7 @@ pub(crate) fn read_rows(connection: &Connection) -> rusqlite::Result<Rows> {
             used_unix: row.get(4)?,
             evicted_unix: row.get(5)?,
             bytes: row.get(6)?,
-            layers: Vec::new(),
+            layers: stack.map(|stack| stacks.layers(&stack)).unwrap_or_default(),
         });
     }
     let mut statement =
