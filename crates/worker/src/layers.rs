@@ -475,7 +475,10 @@ impl Layers {
             .media_type
             .layer_compression()
             .unwrap_or(kiln_oci::Compression::Gzip);
+        let progress = self.progress(descriptor, TransferKind::Unpack);
+        progress(0);
         let unpacked = kiln_image::unpack::unpack_layer(blob, compression, staged.path(), &options)?;
+        progress(descriptor.size);
         Ok((staged, unpacked))
     }
 
@@ -507,7 +510,15 @@ impl Layers {
 
     /// A root seen through the indexes of its layers. A layer without one is fetched and unpacked for it.
     pub async fn view(&self, layers: &[LayerId]) -> Result<RootView, WorkerError> {
-        let indexes = futures::future::try_join_all(layers.iter().map(|id| self.index(id))).await?;
+        // A deep root is looked at by each of its steps, and by then all but its last index are in memory.
+        let mut indexes = Vec::with_capacity(layers.len());
+        for id in layers {
+            let Some(index) = self.inner.store.layer_index(id)? else {
+                let all = layers.iter().map(|id| self.index(id));
+                return Ok(RootView::new(futures::future::try_join_all(all).await?));
+            };
+            indexes.push(index);
+        }
         Ok(RootView::new(indexes))
     }
 

@@ -21,6 +21,8 @@ pub(super) enum Part {
     Files,
     /// Steps that have begun and whose layers are being fetched.
     Fetching,
+    /// The same, and they are being unpacked.
+    Unpacking,
     /// Nothing is under way between the first and the last step.
     Lookups,
     /// Nothing else is under way after the last step.
@@ -38,7 +40,8 @@ impl Part {
             Part::Native => "steps that run natively, with mounts and commits",
             Part::Emulated => "steps that run under emulation",
             Part::Files => "steps that copy files: walk, hash, pack",
-            Part::Fetching => "steps that wait for layers to be fetched",
+            Part::Fetching => "steps that wait while layers are fetched (and unpacked)",
+            Part::Unpacking => "steps that wait while layers are unpacked",
             Part::Lookups => "keys and lookups: no step is under way",
             Part::Finish => "images assembled, history written",
             Part::End => "the process ends: store closed",
@@ -71,6 +74,7 @@ pub(super) struct Account {
     open: BTreeSet<String>,
     tasks: BTreeMap<String, String>,
     fetching: BTreeSet<String>,
+    unpacking: BTreeSet<String>,
     any_event: bool,
     planned: bool,
     waited: f64,
@@ -120,11 +124,16 @@ impl Account {
                     self.waited += (duration(&event["duration"]) - (at - running.since)).max(0.0);
                 }
             }
-            Some("progress") if event["kind"] == "pull" => {
+            Some("progress") => {
+                let under_way = match event["kind"].as_str() {
+                    Some("pull") => &mut self.fetching,
+                    Some("unpack") => &mut self.unpacking,
+                    _ => return,
+                };
                 if event["done"] == event["total"] {
-                    self.fetching.remove(&key("digest"));
+                    under_way.remove(&key("digest"));
                 } else {
-                    self.fetching.insert(key("digest"));
+                    under_way.insert(key("digest"));
                 }
             }
             _ => {}
@@ -147,6 +156,7 @@ impl Account {
             let known = self.known.get(vertex);
             let part = match known {
                 _ if !self.fetching.is_empty() => Part::Fetching,
+                _ if !self.unpacking.is_empty() => Part::Unpacking,
                 Some(known) if !known.is_process => Part::Files,
                 _ if running.emulated => Part::Emulated,
                 _ => Part::Native,
@@ -241,7 +251,15 @@ mod tests {
             (4.0, planned("c", "COPY a /")),
             (5.0, started("r", true)),
             (6.0, pull(1)),
-            (8.0, pull(9)),
+            (7.0, pull(9)),
+            (
+                7.0,
+                json!({"event": "progress", "digest": "d", "kind": "unpack", "done": 0, "total": 9}),
+            ),
+            (
+                8.0,
+                json!({"event": "progress", "digest": "d", "kind": "unpack", "done": 9, "total": 9}),
+            ),
             (9.0, started("c", false)),
             (11.0, finished("r", 8)),
             (12.0, finished("c", 3)),
@@ -256,7 +274,8 @@ mod tests {
             (Part::Task, 4.0),
             (Part::Emulated, 3.0),
             (Part::Files, 2.0),
-            (Part::Fetching, 2.0),
+            (Part::Fetching, 1.0),
+            (Part::Unpacking, 1.0),
             (Part::Lookups, 1.0),
             (Part::Finish, 1.0),
             (Part::End, 2.0),
