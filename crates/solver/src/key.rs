@@ -111,7 +111,12 @@ impl NamedInput {
 /// | `file <position> <path>` | mode, a space, everything else about the file |
 pub fn key_parts(vertex: &Vertex, inputs: &[NamedInput]) -> Vec<KeyPart> {
     let part = |name: String, value: String| KeyPart { name, value };
-    let mut parts = vec![part("instruction".into(), vertex.meta.name.clone())];
+    let instruction = match &vertex.op {
+        // What was written is the instruction of the step whose layer it takes: that one tells of a change.
+        Op::Graft => "layer of a step".to_owned(),
+        _ => vertex.meta.name.clone(),
+    };
+    let mut parts = vec![part("instruction".into(), instruction)];
     match &vertex.op {
         Op::Exec(exec) => {
             for (name, value) in &exec.env {

@@ -68,6 +68,16 @@ fn a_marked_step_runs_once_and_its_layer_is_in_every_image() -> TestResult {
         last["bytes_saved"], *saved,
         "its layers are in three images all the same"
     );
+
+    // A change is told of the step that ran, not of those that took its layer.
+    let edited = MARKED.replace("$TARGETS", "again");
+    fixture.context("app", &[("Dockerfile", &edited)])?;
+    let changed = build().args(["--explain"]).run()?;
+    changed.assert_success().assert_says(&[
+        "root cause: #3 [stage-0 3/4] RUN echo",
+        "- RUN echo \"$(uname -m) $TARGETS\" > /pages",
+        "+ RUN echo \"$(uname -m) again\" > /pages",
+    ]);
     Ok(())
 }
 
