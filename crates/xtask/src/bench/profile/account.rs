@@ -40,9 +40,9 @@ impl Part {
             Part::Native => "steps that run natively, with mounts and commits",
             Part::Emulated => "steps that run under emulation",
             Part::Files => "steps that copy files: walk, hash, pack",
-            Part::Fetching => "steps that wait while layers are fetched (and unpacked)",
-            Part::Unpacking => "steps that wait while layers are unpacked",
-            Part::Lookups => "keys and lookups: no step is under way",
+            Part::Fetching => "while layers are fetched (and unpacked): steps that wait for them",
+            Part::Unpacking => "while layers are unpacked: steps that wait for them",
+            Part::Lookups => "keys, lookups and contexts walked: no step is under way",
             Part::Finish => "images assembled, history written",
             Part::End => "the process ends: store closed",
         }
