@@ -1,5 +1,6 @@
 //! Named contexts: directories of the user's, read through their ignore patterns.
 
+use std::io::Read;
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,9 @@ use kiln_store::{FileStamp, StatCache, Store};
 use rustix::fs::{Mode, OFlags};
 
 mod walk;
+
+/// Bytes that are read at once: most files of a context fit. A call for each few kilobytes takes as long as hashing them.
+pub(crate) const READ_AT_ONCE: usize = 64 << 10;
 
 /// Files that are to be read before a further thread is worth its start.
 const FILES_WORTH_A_THREAD: usize = 8;
@@ -95,13 +99,13 @@ impl Context {
         };
         let next = AtomicUsize::new(0);
         let work = || -> Result<Vec<(usize, Digest)>, ContextError> {
-            let mut read = Vec::new();
+            let (mut read, mut buffer) = (Vec::new(), vec![0; READ_AT_ONCE]);
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some((path, _)) = unknown.get(at) else {
                     return Ok(read);
                 };
-                match self.read_digest(path) {
+                match self.read_digest(path, &mut buffer) {
                     Ok(digest) => read.push((at, digest)),
                     Err(error) => {
                         // The others need not go on.
@@ -132,8 +136,8 @@ impl Context {
         Ok(())
     }
 
-    fn read_digest(&self, path: &[u8]) -> Result<Digest, ContextError> {
-        hash_file(&self.directory, path).map_err(|source| ContextError::Io {
+    fn read_digest(&self, path: &[u8], buffer: &mut [u8]) -> Result<Digest, ContextError> {
+        hash_file(&self.directory, path, buffer).map_err(|source| ContextError::Io {
             operation: "read",
             path: self.path.join(std::ffi::OsStr::from_bytes(path)),
             source,
@@ -152,7 +156,7 @@ impl Context {
         {
             return Ok(digest);
         }
-        let digest = self.read_digest(path)?;
+        let digest = self.read_digest(path, &mut vec![0; READ_AT_ONCE])?;
         if let Some(stamp) = stamp {
             let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             cache.insert(path, stamp.clone(), digest.clone());
@@ -183,12 +187,18 @@ impl Context {
     }
 }
 
-/// Hashes a file below a directory. The path is never followed out of it.
-pub fn hash_file(directory: &OwnedFd, path: &[u8]) -> std::io::Result<Digest> {
+/// Hashes a file below a directory, reading as much at once as the buffer holds. The path is never followed out of it.
+pub fn hash_file(directory: &OwnedFd, path: &[u8], buffer: &mut [u8]) -> std::io::Result<Digest> {
     let mut file = open_below(directory, path)?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
-    std::io::copy(&mut file, &mut hasher)?;
-    Ok(hasher.finish())
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(length) => hasher.update(&buffer[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Opens a regular file below a directory.

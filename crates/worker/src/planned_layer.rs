@@ -11,7 +11,7 @@ use kiln_store::index::{Entry, EntryKind, Mtime};
 use kiln_store::{LayerId, LayerRecord};
 
 use crate::WorkerError;
-use crate::context::{Context, hash_file};
+use crate::context::{Context, READ_AT_ONCE, hash_file};
 use crate::layers::{Layers, lock_of};
 
 /// No time is later than `SOURCE_DATE_EPOCH`.
@@ -117,7 +117,7 @@ pub(crate) fn content_digest(content: &Content, contexts: &[Arc<Context>]) -> Re
             if let Some(context) = contexts.iter().find(|context| Arc::ptr_eq(&context.directory, dir)) {
                 return Ok(context.digest(path)?);
             }
-            let read = hash_file(dir, path);
+            let read = hash_file(dir, path, &mut vec![0; READ_AT_ONCE]);
             read.map_err(|source| WorkerError::Io {
                 operation: "read",
                 path: String::from_utf8_lossy(path).into_owned().into(),
