@@ -207,7 +207,11 @@ impl Fixture {
     /// A copy of the binary inside the fixture, where any user can execute it.
     pub fn binary_for_everyone(&mut self) -> Result<(), TestkitError> {
         let copy = self.directory().join("kiln");
-        fs::copy(&self.binary, &copy).map_err(TestkitError::file("copy the binary to", &copy))?;
+        // By a process of its own: a program that another thread starts meanwhile would hold the copy open for writing
+        // for a moment, and a file that is written to cannot be run.
+        Program::new("cp")
+            .args([self.binary.as_os_str(), copy.as_os_str()])
+            .succeed()?;
         self.binary = copy;
         Ok(())
     }
