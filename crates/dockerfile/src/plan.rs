@@ -78,6 +78,8 @@ pub enum BuildContext {
         source: HttpSource,
         /// Whether it is an archive whose files are the context; else the context is the file itself.
         archive: bool,
+        /// The directory of the archive that is the context; None: all of it.
+        directory: Option<String>,
     },
 }
 
@@ -108,6 +110,13 @@ pub enum NamedContext {
     },
     /// A file from a URL.
     Http(String),
+    /// A directory of an archive from a URL.
+    Archive {
+        /// The URL.
+        url: String,
+        /// The directory; empty: all of it.
+        directory: String,
+    },
     /// A git repository.
     Git(GitSource),
     /// The result of another Dockerfile in the same build.

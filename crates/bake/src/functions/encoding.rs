@@ -13,9 +13,10 @@ use super::{Call, Function, FunctionError, Kind, Outcome, function, nullable, pa
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("base64decode", &STR, |call| {
+        let text = call.text(0)?;
         let bytes = STANDARD
-            .decode(call.text(0)?)
-            .map_err(|error| FunctionError::from(format!("failed to decode base64 data: {error}")))?;
+            .decode(without_line_breaks(text))
+            .map_err(|_| FunctionError::from(format!("failed to decode base64 data '{text}'")))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| FunctionError::from("the result of decoding the provided string is not valid UTF-8"))?;
         Ok(Value::string(&text))
@@ -44,6 +45,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 const STR: [super::Parameter; 1] = [parameter("str", Kind::String)];
+
+/// Lines of base64 may be broken anywhere.
+pub(super) fn without_line_breaks(text: &str) -> String {
+    text.replace(['\r', '\n'], "")
+}
 
 fn bytes_required(call: &Call<'_>) -> Outcome {
     let is = call.value(0)?.type_of().friendly();
@@ -78,7 +84,7 @@ fn csv_decode(call: &Call<'_>) -> Outcome {
     for (number, record) in records.enumerate() {
         if record.len() != header.len() {
             return Err(FunctionError::from(format!(
-                "record on line {}: wrong number of fields",
+                "CSV parse error on line {}: wrong number of fields",
                 number + 2
             )));
         }

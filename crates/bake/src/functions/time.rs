@@ -129,12 +129,9 @@ impl Moment {
         format!("{sign}{:02}{separator}{:02}", minutes / 60, minutes % 60)
     }
 
+    /// In whole seconds.
     fn rfc3339(&self) -> String {
         let clock = self.clock();
-        let fraction = match clock.subsec_nanosecond() {
-            0 => String::new(),
-            nanoseconds => format!(".{}", format!("{nanoseconds:09}").trim_end_matches('0')),
-        };
         let zone = if self.offset.is_zero() {
             "Z".to_owned()
         } else {
@@ -142,7 +139,7 @@ impl Moment {
         };
         let (date, time) = (clock.date(), clock.time());
         format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{fraction}{zone}",
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{zone}",
             date.year(),
             date.month(),
             date.day(),

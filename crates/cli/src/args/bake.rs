@@ -9,7 +9,7 @@ use super::ProgressMode;
 /// The flags of `docker buildx bake`, and a few more.
 #[derive(Debug, Args)]
 pub struct BakeArgs {
-    /// Targets and groups to build, or patterns such as `app-*` [default: the group or target `default`]
+    /// Targets and groups to build, or patterns such as `app-*` [default: the group or target `default`]; before them, a git repository or a URL that the definition comes from
     pub targets: Vec<String>,
     /// Definition to read; `-` for standard input (repeatable) [default: compose.yaml, docker-bake.json, docker-bake.hcl and their like, as far as they are there]
     #[arg(short, long, value_name = "FILE")]

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use kiln_bake::model::{Attest, CacheEntry, Export, Policy, Secret, Ssh, Target};
 use kiln_bake::resolve::Resolved;
+use kiln_dockerfile::git::is_http;
 
-use super::{dockerfile_of, local};
+use super::{HERE, dockerfile_of, local};
 use crate::args::{Arguments, BakeArgs, BuildArgs, Command};
 use crate::build::request::DockerfileAt;
 use crate::build::together::NamedRequest;
@@ -40,6 +41,7 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
             error.messages.insert(0, format!("failed to read target `{name}`"));
             error
         };
+        refuse_standard_input(target).map_err(in_target)?;
         refuse_later(target).map_err(in_target)?;
         let mut words = words(target);
         let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
@@ -78,7 +80,7 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
     })
 }
 
-fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
+pub(super) fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
     let line = ["kiln".to_owned(), "build".to_owned()];
     let line = line
         .into_iter()
@@ -94,6 +96,16 @@ fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
             let first = text.lines().next().unwrap_or_default();
             Err(CommandError::user(first.trim_start_matches("error: ")))
         }
+    }
+}
+
+/// Several targets cannot read it, and one alone would hide that.
+fn refuse_standard_input(target: &Target) -> Result<(), CommandError> {
+    let all = [("context", &target.context), ("dockerfile", &target.dockerfile)];
+    match all.into_iter().find(|(_, value)| value.as_deref() == Some("-")) {
+        Some((what, _)) => Err(CommandError::user(format!("{what} from stdin not allowed in bake"))
+            .hint("name a file or directory, or use `kiln build`")),
+        None => Ok(()),
     }
 }
 
@@ -188,10 +200,13 @@ fn words(target: &Target) -> Vec<String> {
     }
     if target.dockerfile_inline.is_none() {
         let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
-        let dockerfile = if is_local {
-            dockerfile_of(target)
-        } else {
-            target.dockerfile.clone().unwrap_or_else(|| "Dockerfile".to_owned())
+        let named = target.dockerfile.as_deref().unwrap_or("Dockerfile");
+        let dockerfile = match named.strip_prefix(HERE) {
+            _ if is_http(named) => named.to_owned(),
+            _ if is_local => dockerfile_of(target),
+            // In a context from elsewhere only a path from the root is one of this machine.
+            Some(path) => std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string()),
+            None => named.to_owned(),
         };
         // A directory without a Dockerfile may have a `dockerfile`; only a name that was given is insisted on.
         if target.dockerfile.as_deref() != Some("Dockerfile") {
@@ -254,7 +269,7 @@ fn output_text(output: &Export) -> String {
     )
 }
 
-fn secret_text(secret: &Secret) -> String {
+pub(super) fn secret_text(secret: &Secret) -> String {
     let all = [("id", &secret.id), ("src", &secret.path), ("env", &secret.env)];
     fields(
         all.into_iter()
@@ -288,6 +303,14 @@ fn written_inline(directory: &mut Option<tempfile::TempDir>, name: &str, text: &
     Ok(path)
 }
 
+/// Flags of the display.
+pub(super) fn of_the_display(args: &BakeArgs) -> Vec<String> {
+    let name = args.progress.and_then(|mode| clap::ValueEnum::to_possible_value(&mode));
+    name.map(|name| format!("--progress={}", name.get_name()))
+        .into_iter()
+        .collect()
+}
+
 /// Flags that hold for all targets. Steps of all run in one build, so a secret has one value in it.
 fn common(args: &BakeArgs, resolved: &Resolved) -> Result<BuildArgs, CommandError> {
     let mut words = Vec::new();
@@ -317,10 +340,7 @@ fn common(args: &BakeArgs, resolved: &Resolved) -> Result<BuildArgs, CommandErro
             }
         }
     }
-    if let Some(progress) = args.progress {
-        let name = clap::ValueEnum::to_possible_value(&progress);
-        words.extend(name.map(|name| format!("--progress={}", name.get_name())));
-    }
+    words.extend(of_the_display(args));
     words.extend(
         args.emulator_dir
             .iter()
