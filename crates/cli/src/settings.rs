@@ -71,7 +71,7 @@ pub fn build_request(
     let allows = |entitlement: &Entitlement| allowed.entitlements.contains(entitlement);
     let written = outputs::parse(args, &tags)?;
     let allowances = files.directory.as_deref().unwrap_or(Path::new("."));
-    let audit = audit(args, platforms.len(), &written.outputs, allowances)?;
+    let audit = audit(args.work.audit, platforms.len(), &written.outputs, allowances)?;
     let plan = PlanRequest {
         platforms,
         implicit_platform: args.platform.iter().all(|text| text.trim().is_empty()),
@@ -124,27 +124,25 @@ pub fn build_request(
 
 /// `--audit`: warnings for several platforms unless it says otherwise, nothing for one.
 fn audit(
-    args: &BuildArgs,
+    asked: Option<AuditMode>,
     platforms: usize,
     outputs: &[Output],
     directory: &Path,
 ) -> Result<Option<AuditRequest>, CommandError> {
-    let mode = args
-        .audit
-        .unwrap_or(if platforms > 1 { AuditMode::Warn } else { AuditMode::Off });
+    let mode = asked.unwrap_or(if platforms > 1 { AuditMode::Warn } else { AuditMode::Off });
     if mode == AuditMode::Off {
         return Ok(None);
     }
     if !outputs.iter().any(Output::is_image) {
         // By default there is just nothing to audit; who asks for it should know.
-        return match args.audit {
+        return match asked {
             None => Ok(None),
             Some(_) => Err(CommandError::user("--audit needs an image, and no output is one")
                 .hint("add `-o type=image`, registry, oci or docker, or leave --audit out")),
         };
     }
     Ok(Some(AuditRequest {
-        asked: args.audit.is_some(),
+        asked: asked.is_some(),
         refuses: mode == AuditMode::Error,
         allow: crate::audit::allow_list(None, directory)?,
     }))
@@ -152,7 +150,7 @@ fn audit(
 
 /// How steps run, but for the emulators, which the machine knows.
 pub fn step_settings(args: &BuildArgs, environment: &Environment) -> Result<ExecSettings, CommandError> {
-    let timeout = args.timeout_step.as_deref().map(timeout).transpose()?;
+    let timeout = args.work.timeout_step.as_deref().map(timeout).transpose()?;
     Ok(ExecSettings {
         resolv_conf: machine::resolv_conf(),
         timeout,

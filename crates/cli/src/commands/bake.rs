@@ -95,7 +95,7 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
             .filter_map(|(_, result)| result.published.as_ref())
             .collect()
     });
-    recording.finish(published, requests.common.explain);
+    recording.finish(published, requests.common.work.explain);
     let built = built?;
     report(args, &requests, &built).map(|()| 0)
 }

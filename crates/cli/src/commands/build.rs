@@ -66,7 +66,7 @@ pub fn carry_out(call: Call, args: BuildArgs, environment: &Environment) -> Resu
         Ok(Done::Answered(_)) => Ok(Vec::new()),
         Err((command, _)) => Err(command),
     };
-    recording.finish(built, args.explain);
+    recording.finish(built, args.work.explain);
     let result = match result {
         Ok(result) => result,
         Err((command, None)) => return Err(command),
@@ -112,7 +112,7 @@ pub(super) fn on_this_machine<T, E>(
         environment,
     } = surroundings;
     let identities = machine::enter_namespace()?;
-    let emulators = machine::emulators(environment, &args.emulator_dir, foreign);
+    let emulators = machine::emulators(environment, &args.work.emulator_dir, foreign);
     let store = machine::store(environment)?;
     let auth = RemoteAuth {
         secrets: steps.secrets.clone(),
@@ -134,6 +134,7 @@ pub(super) fn on_this_machine<T, E>(
             remotes,
             identities,
             parallelism: args
+                .work
                 .max_parallelism
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
         };

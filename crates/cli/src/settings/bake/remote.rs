@@ -27,19 +27,19 @@ pub fn fetching(
     args: &BakeArgs,
     environment: &Environment,
 ) -> Result<(BuildArgs, BuildRequest), CommandError> {
-    let mut words = super::request::of_the_display(args);
-    words.extend(
-        secrets(url, environment)
-            .iter()
-            .map(|secret| format!("--secret={}", super::request::secret_text(secret))),
-    );
+    let secrets = secrets(url, environment);
+    let mut words: Vec<String> = secrets
+        .iter()
+        .map(|secret| format!("--secret={}", super::request::secret_text(secret)))
+        .collect();
     let keys = environment.variables.get("BUILDX_BAKE_GIT_SSH");
     match keys.filter(|keys| !keys.is_empty()) {
         Some(keys) => words.push(format!("--ssh=default={keys}")),
         None if is_ssh(url) && has_agent(environment) => words.push("--ssh=default".to_owned()),
         None => {}
     }
-    let build = super::request::parsed(&words, url)?;
+    let mut build = super::request::parsed(&words, url)?;
+    build.work.progress = args.work.progress;
     let (request, _) = settings::build_request(&build, environment)?;
     Ok((build, request))
 }

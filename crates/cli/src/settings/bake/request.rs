@@ -2,7 +2,7 @@
 //! what the flag means, and what the flag cannot do yet ends in the same error.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use kiln_bake::model::{Attest, CacheEntry, Export, Policy, Secret, Ssh, Target};
@@ -10,7 +10,8 @@ use kiln_bake::resolve::Resolved;
 use kiln_dockerfile::git::is_http;
 
 use super::{HERE, dockerfile_of, local};
-use crate::args::{Arguments, BakeArgs, BuildArgs, Command};
+use crate::args::{Arguments, AuditMode, BakeArgs, BuildArgs, Command};
+use crate::build::Output;
 use crate::build::request::DockerfileAt;
 use crate::build::together::NamedRequest;
 use crate::command_error::{CommandError, ErrorKind};
@@ -36,6 +37,7 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
     let mut calls = BTreeMap::new();
     let mut files = Vec::new();
     let mut inline = None;
+    let mut audited = args.work.audit.is_none_or(|mode| mode == AuditMode::Off);
     for (name, target) in &resolved.targets {
         let in_target = |mut error: CommandError| {
             error.messages.insert(0, format!("failed to read target `{name}`"));
@@ -51,6 +53,13 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
         }
         let build = parsed(&words, target.context.as_deref().unwrap_or(".")).map_err(in_target)?;
         let (mut request, context) = settings::build_request(&build, environment).map_err(in_target)?;
+        if args.work.audit.is_some() && request.outputs.iter().any(Output::is_image) {
+            let directory = context.directory.as_deref().unwrap_or(Path::new("."));
+            let platforms = request.plan.platforms.len();
+            request.audit =
+                settings::audit(args.work.audit, platforms, &request.outputs, directory).map_err(in_target)?;
+            audited = true;
+        }
         if let Some(text) = &target.dockerfile_inline {
             request.plan.file = PathBuf::from(format!("{name}.dockerfile-inline"));
             // The context is elsewhere; the Dockerfile is here.
@@ -70,6 +79,10 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
             linked_only: target.linked,
             has_platforms: target.platforms.as_ref().is_some_and(|platforms| !platforms.is_empty()),
         });
+    }
+    if !audited {
+        return Err(CommandError::user("--audit needs an image, and no output is one")
+            .hint("add `--set=*.output=type=image`, or leave --audit out"));
     }
     Ok(Requests {
         targets,
@@ -303,14 +316,6 @@ fn written_inline(directory: &mut Option<tempfile::TempDir>, name: &str, text: &
     Ok(path)
 }
 
-/// Flags of the display.
-pub(super) fn of_the_display(args: &BakeArgs) -> Vec<String> {
-    let name = args.progress.and_then(|mode| clap::ValueEnum::to_possible_value(&mode));
-    name.map(|name| format!("--progress={}", name.get_name()))
-        .into_iter()
-        .collect()
-}
-
 /// Flags that hold for all targets. Steps of all run in one build, so a secret has one value in it.
 fn common(args: &BakeArgs, resolved: &Resolved) -> Result<BuildArgs, CommandError> {
     let mut words = Vec::new();
@@ -340,13 +345,7 @@ fn common(args: &BakeArgs, resolved: &Resolved) -> Result<BuildArgs, CommandErro
             }
         }
     }
-    words.extend(of_the_display(args));
-    words.extend(
-        args.emulator_dir
-            .iter()
-            .map(|directory| format!("--emulator-dir={}", directory.display())),
-    );
-    words.extend(args.max_parallelism.map(|count| format!("--max-parallelism={count}")));
-    words.extend(args.timeout_step.iter().map(|time| format!("--timeout-step={time}")));
-    parsed(&words, ".")
+    let mut build = parsed(&words, ".")?;
+    build.work = args.work.clone();
+    Ok(build)
 }
