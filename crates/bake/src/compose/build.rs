@@ -84,14 +84,11 @@ fn service_environment(
         Some(file) => vec![file.clone()],
     };
     for file in files {
-        let (path, required) = match &file {
-            Yaml::Map(_) => (
-                file.get("path").and_then(Yaml::scalar).unwrap_or_default(),
-                file.get("required") != Some(&Yaml::Bool(false)),
-            ),
-            other => (other.scalar().unwrap_or_default(), true),
-        };
+        let field = |name: &str| file.get(name).and_then(Yaml::scalar);
+        let path = field("path").or_else(|| file.scalar()).unwrap_or_default();
+        let required = field("required").is_none_or(|required| required != "false");
         match (inputs.read_file)(&path)? {
+            Some(text) if field("format").as_deref() == Some("raw") => own.extend(raw_variables(&text)),
             Some(text) => {
                 let lookup = |name: &str| environment.get(name).cloned();
                 own.extend(dotenv::parse(&text, &lookup).map_err(|error| format!("failed to read {path}: {error}"))?);
@@ -113,6 +110,16 @@ fn service_environment(
         }
     }
     Ok(own)
+}
+
+/// Variables whose values are taken as they are written.
+fn raw_variables(text: &str) -> impl Iterator<Item = (String, String)> {
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), value.to_owned()))
 }
 
 /// A `build` section while it is read.

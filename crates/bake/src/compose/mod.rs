@@ -8,6 +8,8 @@ mod dotenv;
 mod interpolation;
 mod model;
 mod project;
+#[cfg(test)]
+mod tests;
 mod yaml;
 
 use std::collections::BTreeMap;
