@@ -5,6 +5,7 @@ mod audit;
 mod caches;
 mod error;
 pub mod frontend;
+mod limits;
 mod publish;
 pub mod remote;
 pub mod request;
@@ -79,7 +80,9 @@ pub async fn run(request: &BuildRequest, machine: &Machine) -> Result<BuildResul
 
 /// The graph of a Dockerfile, fetched if it is elsewhere. What the linter finds is told.
 async fn plan(request: &BuildRequest, machine: &Machine) -> Result<Planned, BuildError> {
-    let request = &remote::load(request, machine).await?;
+    let mut request = remote::load(request, machine).await?;
+    limits::keep_possible(&mut request, machine);
+    let request = &request;
     let mut linter = frontend::linter(request)?;
     let planned = frontend::plan(request, machine, &mut linter).await;
     frontend::tell(machine, &linter);

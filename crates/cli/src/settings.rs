@@ -36,6 +36,8 @@ use crate::machine;
 
 pub use context::{ContextFiles, ignore_file, stdin_text};
 
+const RESOURCES: &str = "write KEY=VALUE, such as memory=2g; there are memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus and cpuset-mems";
+
 /// The request of a build. The context's temporary files live as long as the second value.
 pub fn build_request(
     args: &BuildArgs,
@@ -91,6 +93,8 @@ pub fn build_request(
             .transpose()?,
         ulimits: ulimits(&args.ulimit)?,
         cgroup_parent: None,
+        resources: kiln_flags::resource::resources(&args.resource)
+            .map_err(|error| invalid("--resource", &error).hint(RESOURCES))?,
         time: 0,
         context: BuildContext::Local,
         ignore: files.ignore.clone(),

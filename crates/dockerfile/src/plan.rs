@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use kiln_graph::{GitSource, Graph, HttpSource, ImageOrigin, ImageSource, NetworkMode, VertexId};
-use kiln_oci::{ImageConfig, Platform, Reference};
+use kiln_oci::{ImageConfig, Platform, Reference, Resources};
 use serde::{Deserialize, Serialize};
 
 use crate::Lines;
@@ -40,6 +40,9 @@ pub struct PlanRequest {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<String>,
+    /// What steps may take of the machine.
+    #[serde(default)]
+    pub resources: Resources,
     /// The request's time in seconds since the epoch.
     pub time: i64,
     /// What the build context is.

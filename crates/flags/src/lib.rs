@@ -26,6 +26,7 @@ pub mod output;
 pub mod pair;
 pub mod policy;
 pub mod proxy;
+pub mod resource;
 pub mod secret;
 pub mod ssh;
 

@@ -100,6 +100,9 @@ pub struct BuildArgs {
     /// Limit of steps, NAME=SOFT[:HARD] (repeatable)
     #[arg(long)]
     pub ulimit: Vec<String>,
+    /// What steps may take of the machine: memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems =VALUE (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub resource: Vec<String>,
     /// What to do when a step fails: `shell` starts one in the step's root, with its mounts and variables
     #[arg(
         long,

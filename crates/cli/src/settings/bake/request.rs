@@ -44,7 +44,6 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
             error
         };
         refuse_standard_input(target).map_err(in_target)?;
-        refuse_later(target).map_err(in_target)?;
         let mut words = words(target);
         let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
         if let (Some(text), true) = (&target.dockerfile_inline, is_local) {
@@ -118,14 +117,6 @@ fn refuse_standard_input(target: &Target) -> Result<(), CommandError> {
     match all.into_iter().find(|(_, value)| value.as_deref() == Some("-")) {
         Some((what, _)) => Err(CommandError::user(format!("{what} from stdin not allowed in bake"))
             .hint("name a file or directory, or use `kiln build`")),
-        None => Ok(()),
-    }
-}
-
-/// Attributes without a flag.
-fn refuse_later(target: &Target) -> Result<(), CommandError> {
-    match target.resources {
-        Some(_) => Err(CommandError::user("`resources` is not supported yet").hint("leave it out")),
         None => Ok(()),
     }
 }
@@ -204,6 +195,9 @@ fn words(target: &Target) -> Vec<String> {
     for ssh in target.ssh.iter().flatten() {
         add("ssh", &ssh_text(ssh));
     }
+    for (key, value) in resources(target) {
+        add("resource", &format!("{key}={value}"));
+    }
     for output in target.outputs.iter().flatten() {
         if output.kind == "docker" && output.destination.is_empty() {
             words.push("--load".to_owned());
@@ -227,6 +221,23 @@ fn words(target: &Target) -> Vec<String> {
         }
     }
     words
+}
+
+fn resources(target: &Target) -> Vec<(&'static str, String)> {
+    let Some(limits) = &target.resources else {
+        return Vec::new();
+    };
+    let number = |number: Option<i64>| number.map(|number| number.to_string());
+    let all = [
+        ("memory", limits.memory.clone()),
+        ("memory-swap", limits.memory_swap.clone()),
+        ("cpu-shares", number(limits.cpu_shares)),
+        ("cpu-period", number(limits.cpu_period)),
+        ("cpu-quota", number(limits.cpu_quota)),
+        ("cpuset-cpus", limits.cpuset_cpus.clone()),
+        ("cpuset-mems", limits.cpuset_mems.clone()),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 /// `key=value` fields as CSV.
