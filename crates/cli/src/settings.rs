@@ -6,7 +6,6 @@ pub mod call;
 pub mod collect;
 pub mod configuration;
 mod context;
-pub mod duration;
 pub mod meta;
 mod named_contexts;
 mod outputs;
@@ -168,7 +167,7 @@ pub fn step_settings(args: &BuildArgs, environment: &Environment) -> Result<Exec
 /// A number of seconds, or numbers with units.
 fn timeout(text: &str) -> Result<Duration, CommandError> {
     let seconds = text.parse::<u64>().map(Duration::from_secs);
-    let spelt = || kiln_dockerfile::duration::parse(text).and_then(|nanos| u64::try_from(nanos).ok());
+    let spelt = || kiln_flags::duration::nanoseconds(text).and_then(|nanos| u64::try_from(nanos).ok());
     let duration = seconds.ok().or_else(|| spelt().map(Duration::from_nanos));
     duration.filter(|duration| !duration.is_zero()).ok_or_else(|| {
         CommandError::user(format!("invalid --timeout-step `{text}`"))

@@ -14,7 +14,6 @@
 
 pub mod ast;
 pub mod diagnostic;
-pub mod duration;
 pub mod epoch;
 pub mod expand;
 pub mod git;

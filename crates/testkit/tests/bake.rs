@@ -437,7 +437,7 @@ fn steps_take_no_more_than_they_may() -> TestResult {
         limited.assert_success();
         return Ok(());
     }
-    limited.assert_code(1).assert_says(&["exit code 137"]);
+    limited.assert_code(1).assert_says(&["exit code: 137"]);
     let enough = fixture
         .kiln(["bake", "small", "--set=small.resources.memory=512m"])
         .run()?;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use kiln_flags::fields::boolean;
+use kiln_flags::limit::size;
+
 use crate::config::{Inputs, is_local_path, is_target_name, rebased};
 use crate::error::BakeError;
 use crate::functions::clean_path;
 use crate::model::{
-    Attest, CacheEntry, Config, Export, Group, Secret, Ssh, Target, canonical_attest, deduplicated, parse_boolean,
+    Attest, CacheEntry, Config, Export, Group, Secret, Ssh, Target, canonical_attest, deduplicated,
     parse_cache_entries, parse_entries,
 };
 use crate::resolve::sanitized_name;
@@ -237,7 +240,7 @@ impl Section<'_> {
         let Some(text) = self.text("shm_size") else {
             return Ok(None);
         };
-        let bytes = parse_size(&text).ok_or_else(|| format!("invalid shm_size {text:?}"))?;
+        let bytes = size(&text).map_err(|_| format!("invalid shm_size {text:?}"))?;
         Ok((bytes > 0).then(|| shown_size(bytes)))
     }
 
@@ -372,7 +375,7 @@ fn extend(target: &mut Target, extension: &Yaml) -> Result<(), String> {
         let flag = || {
             value
                 .scalar()
-                .and_then(|text| parse_boolean(&text))
+                .and_then(|text| boolean(&text))
                 .ok_or_else(|| format!("{key} must be a boolean"))
         };
         let mut more = Target::default();
@@ -440,23 +443,6 @@ fn local_path(path: String) -> String {
     } else {
         path
     }
-}
-
-/// A number of bytes with a unit.
-fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_lowercase();
-    let digits = lower
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(lower.len());
-    let scale: u64 = match lower[digits..].trim_end_matches("ib").trim_end_matches('b') {
-        "" => 1,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        "t" => 1 << 40,
-        _ => return None,
-    };
-    lower[..digits].parse::<u64>().ok()?.checked_mul(scale)
 }
 
 /// A number of bytes with the largest unit that leaves one digit or more, four digits at most.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kiln_flags::csv;
 
-use crate::fields;
 use crate::value::{Entries, Type, Value, decode_json, encode_json};
 
 use super::{Call, Function, FunctionError, Kind, Outcome, function, nullable, parameter};
@@ -73,7 +73,9 @@ fn url_encode(text: &str) -> String {
 fn csv_decode(call: &Call<'_>) -> Outcome {
     let text = call.text(0)?;
     call.make_room(text.len().checked_mul(16))?;
-    let mut records = fields::records(text).map_err(FunctionError::from)?.into_iter();
+    let mut records = csv::records(text)
+        .map_err(|error| FunctionError::from(error.to_string()))?
+        .into_iter();
     let header = records.next().ok_or("missing header line")?;
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = header.iter().find(|name| !seen.insert(name.as_str())) {

@@ -103,7 +103,7 @@ async fn found_out(
         BuildContext::Local => {}
         BuildContext::Git(git) => {
             let keep = argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
-            if matches!(keep, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
+            if keep.is_some_and(|keep| kiln_flags::fields::boolean(keep) == Some(true)) {
                 git.keep_git_directory = true;
             }
             // Who wants reproducible times wants those of the commit.

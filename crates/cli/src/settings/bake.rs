@@ -11,11 +11,12 @@ use std::path::Path;
 use kiln_bake::config::{DEFAULT_FILES, Definition, File, Inputs};
 use kiln_bake::diagnostic::Diagnostic;
 use kiln_bake::functions::{Host, clean_path};
-use kiln_bake::model::{Target, canonical_attest, parse_boolean};
+use kiln_bake::model::{Target, canonical_attest};
 use kiln_bake::resolve::{Resolved, Selection, resolve};
 use kiln_bake::source::Sources;
 use kiln_bake::{BakeError, config};
 use kiln_dockerfile::git::{is_http, is_remote};
+use kiln_flags::fields::boolean;
 use kiln_oci::Platform;
 
 use crate::args::BakeArgs;
@@ -123,7 +124,7 @@ pub fn evaluated(
     }
     let flag = |name: &str| {
         let text = environment.variables.get(name);
-        text.and_then(|text| parse_boolean(text)).unwrap_or(false)
+        text.and_then(|text| boolean(text)).unwrap_or(false)
     };
     let mut variables = environment.variables.clone();
     if flag("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP") {

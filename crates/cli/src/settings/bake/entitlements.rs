@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use kiln_bake::entitlement::{Entitlements, Needs, Paths};
-use kiln_bake::model::{Target, parse_boolean};
+use kiln_bake::model::Target;
 use kiln_bake::resolve::Resolved;
+use kiln_flags::fields::boolean;
 
 use super::{Subject, local_paths};
 use crate::args::BakeArgs;
@@ -109,7 +110,7 @@ fn layouts(target: &Target) -> Vec<String> {
 fn checks_files(is_remote: bool, environment: &Environment) -> Result<bool, CommandError> {
     let flag = |name: &str| match environment.variables.get(name) {
         None => Ok(None),
-        Some(text) => parse_boolean(text)
+        Some(text) => boolean(text)
             .map(Some)
             .ok_or_else(|| CommandError::user(format!("failed to parse {name} value {text:?}")).hint("write 0 or 1")),
     };
