@@ -25,6 +25,9 @@ use crate::settings::{self, call};
 
 /// Builds the targets of a definition, or says what they are.
 pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandError> {
+    if args.print && args.list.is_some() {
+        return Err(CommandError::user("--print and --list are mutually exclusive").hint("leave one of them out"));
+    }
     let subject = Subject::of(&args.targets);
     let (definition, origin) = match &subject.definition {
         None => (bake::definition(args, &subject, environment)?, None),

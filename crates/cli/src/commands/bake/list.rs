@@ -65,10 +65,13 @@ fn target_rows(definition: &Definition) -> Vec<Row> {
         let description = match config.group(name) {
             Some(group) if target.is_none() => {
                 object["group"] = json!(true);
-                if group.description.is_empty() {
-                    group.targets.join(", ")
-                } else {
-                    group.description.clone()
+                let mut members = group.targets.clone();
+                members.sort();
+                let members = members.join(", ");
+                match (group.description.as_str(), members.is_empty()) {
+                    ("", _) => members,
+                    (description, true) => description.to_owned(),
+                    (description, false) => format!("{description} ({members})"),
                 }
             }
             _ => target.map(|target| target.description.clone()).unwrap_or_default(),
