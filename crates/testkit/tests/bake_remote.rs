@@ -5,7 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use kiln_testkit::{
-    Fixture, GitRepository, GitServer, GitServing, HttpServer, Outcome, Program, Response, Terminal, TestResult,
+    Fixture, GitRepository, GitServer, GitServing, HttpServer, OrdinaryUser, Outcome, Program, Response, SubordinateIds,
+    Terminal, TestResult, skip_unless_root,
 };
 use serde_json::Value;
 
@@ -108,19 +109,17 @@ fn a_definition_of_a_repository_brings_its_contexts() -> TestResult {
             ("#first", &["inline"], ("part", "below")),
             ("#first", &["whole"], ("sub/file", "below")),
             ("#first:sub", &[], ("file", "deepest")),
-            ("#first", &["-f", "sub/docker-bake.json"], ("Dockerfile", DOCKERFILE)),
         ] {
             let mut arguments = arguments.to_vec();
             let url = format!("{url}{suffix}");
             arguments.insert(0, &url);
-            if arguments.contains(&"sub/docker-bake.json") {
-                // Contexts are seen from the root of the repository, wherever the file is.
-                place.bake(&arguments)?.assert_says(&["deep"]);
-                continue;
-            }
             place.bake(&arguments)?.assert_success();
             assert_eq!(place.read(expected.0)?, expected.1, "{serving:?} {arguments:?}");
         }
+        // Contexts are seen from the root of the repository, wherever the file is.
+        let elsewhere = place.bake(&[&url, "-f", "sub/docker-bake.json"])?;
+        assert_ne!(elsewhere.code(), Some(0));
+        elsewhere.assert_says(&["deep"]);
         let missing = place.bake(&[&url, "-f", "none.hcl"])?;
         missing
             .assert_code(2)
@@ -129,6 +128,28 @@ fn a_definition_of_a_repository_brings_its_contexts() -> TestResult {
         assert_ne!(unknown.code(), Some(0));
         unknown.assert_says(&["none"]);
     }
+    Ok(())
+}
+
+/// The definition is read before the build, and both in the namespace of the user.
+#[test]
+fn an_ordinary_user_bakes_a_repository() -> TestResult {
+    if skip_unless_root("an_ordinary_user_bakes_a_repository") {
+        return Ok(());
+    }
+    let user = OrdinaryUser::create(SubordinateIds::Granted)?;
+    let mut fixture = Fixture::new()?;
+    fixture.binary_for_everyone()?;
+    // Served from elsewhere: the fixture becomes the user's.
+    let root = tempfile::tempdir()?;
+    let repository = GitRepository::init(root.path().join("app"))?;
+    repository.commit(FILES)?;
+    let server = GitServer::start(root.path(), GitServing::Backend, None)?;
+    fixture
+        .kiln_as(&user, ["bake", "--set=*.output=out", &server.url("app"), "part"])?
+        .run()?
+        .assert_success();
+    assert_eq!(fs::read_to_string(fixture.directory().join("out/file"))?, "below");
     Ok(())
 }
 
