@@ -36,7 +36,7 @@ pub struct ExecOp {
     pub cgroup_parent: Option<String>,
     /// What the process may take of the machine: no part of the identity, since the result is the same.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
-    pub resources: Resources,
+    pub resources: Box<Resources>,
     /// Proxy variables: given to the process, no part of the identity.
     #[serde(default)]
     pub proxy: Vec<(String, String)>,

@@ -213,8 +213,11 @@ fn write(path: &Path, value: &str) -> Result<(), ControlGroupError> {
     })
 }
 
-fn kept(settings: Vec<(&'static str, Vec<(&'static str, Option<String>)>)>) -> Settings {
-    let of_controller = |(controller, files): (&'static str, Vec<(&'static str, Option<String>)>)| {
+/// The files of a controller, and what is written into those that are set.
+type Files = (&'static str, Vec<(&'static str, Option<String>)>);
+
+fn kept(settings: Vec<Files>) -> Settings {
+    let of_controller = |(controller, files): Files| {
         let files: Vec<_> = files
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))

@@ -184,11 +184,11 @@ fn control_groups() -> Finding {
         ..kiln_oci::Resources::default()
     };
     match crate::control_group::check(&limits) {
-        Ok(()) => finding(subject, Status::Ok, &controllers.join(" "), None),
+        Ok(()) => finding(subject, Status::Ok, controllers.join(" "), None),
         Err(error) => finding(
             subject,
             Status::Degraded,
-            &format!("{error}: `--resource` is not carried out"),
+            format!("{error}: `--resource` is not carried out"),
             Some(
                 "run as root, or where the service manager delegates control groups, as in `systemd-run --user --scope -p Delegate=yes`",
             ),

@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use kiln_testkit::{
-    Fixture, GitRepository, GitServer, GitServing, HttpServer, OrdinaryUser, Outcome, Program, Response, SubordinateIds,
-    Terminal, TestResult, skip_unless_root,
+    Fixture, GitRepository, GitServer, GitServing, HttpServer, OrdinaryUser, Outcome, Program, Response,
+    SubordinateIds, Terminal, TestResult, skip_unless_root,
 };
 use serde_json::Value;
 

@@ -290,7 +290,7 @@ pub(crate) fn exec(command: &str) -> ExecOp {
         shm_size: None,
         ulimits: Default::default(),
         cgroup_parent: None,
-        resources: kiln_oci::Resources::default(),
+        resources: Box::default(),
         proxy: Vec::new(),
     }
 }
