@@ -21,7 +21,6 @@ pub mod diagnostic;
 pub mod entitlement;
 mod error;
 pub mod eval;
-pub mod fields;
 pub mod functions;
 pub mod model;
 pub mod resolve;

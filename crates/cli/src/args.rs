@@ -8,6 +8,7 @@ mod lint;
 mod meta;
 mod run;
 mod store;
+mod work;
 
 use std::path::PathBuf;
 
@@ -15,12 +16,13 @@ use clap::{Args, Parser, Subcommand};
 
 pub use audit::{AuditArgs, AuditMode, FailingSeverity, ReportFormat};
 pub use bake::BakeArgs;
-pub use build::{BuildArgs, OnError, ProgressMode};
+pub use build::{BuildArgs, OnError};
 pub use history::{DocumentFormat, HistoryArgs, HistoryCommand, PlanArgs, ReportArgs, ShowArgs, WhyArgs};
 pub use lint::{FailOn, FindingFormat, LintArgs};
 pub use meta::{EventSource, MetaArgs, MetaFormat};
 pub use run::RunArgs;
 pub use store::{DuArgs, FsckArgs, PruneArgs, UsageFormat};
+pub use work::{ProgressMode, WorkArgs};
 
 /// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.
 #[derive(Debug, Parser)]

@@ -5,6 +5,7 @@ mod audit;
 mod caches;
 mod error;
 pub mod frontend;
+mod limits;
 mod publish;
 pub mod remote;
 pub mod request;
@@ -68,41 +69,65 @@ pub async fn run(request: &BuildRequest, machine: &Machine) -> Result<BuildResul
     let solution = solve_graph(solving, machine, &layers)
         .await
         .map_err(|error| error.explained(&planned.request))?;
-    finish(&planned, machine, &layers, &solution).await
+    let finishing = Finishing {
+        planned: &planned,
+        machine,
+        layers: &layers,
+        solution: &solution,
+    };
+    let images = finishing.images().await?;
+    finishing.publish(images).await
 }
 
 /// The graph of a Dockerfile, fetched if it is elsewhere. What the linter finds is told.
 async fn plan(request: &BuildRequest, machine: &Machine) -> Result<Planned, BuildError> {
-    let request = &remote::load(request, machine).await?;
+    let mut request = remote::load(request, machine).await?;
+    limits::keep_possible(&mut request, machine);
+    let request = &request;
     let mut linter = frontend::linter(request)?;
     let planned = frontend::plan(request, machine, &mut linter).await;
     frontend::tell(machine, &linter);
     planned
 }
 
-/// Roots become images, and images go where they are wanted.
-async fn finish(
-    planned: &Planned,
-    machine: &Machine,
-    layers: &Layers,
-    solution: &Solution,
-) -> Result<BuildResult, BuildError> {
-    let Planned {
-        request,
-        lowered,
-        pinned,
-    } = planned;
-    let solved = caches::Solved {
-        lowered,
-        keys: &solution.keys,
-    };
-    let inline = solved.inline(request, layers).await?;
-    let roots = roots(solution);
-    let images = assemble::images(request, machine, layers, lowered, &roots, inline.as_ref()).await?;
-    audit::gate(request, machine, layers, pinned, &images).await?;
-    let result = publish::publish(request, machine, layers, &images).await?;
-    caches::write(request, machine, layers, &solved).await;
-    Ok(result)
+/// A build whose steps have all run.
+struct Finishing<'a> {
+    planned: &'a Planned,
+    machine: &'a Machine,
+    layers: &'a Layers,
+    solution: &'a Solution,
+}
+
+impl Finishing<'_> {
+    fn solved(&self) -> caches::Solved<'_> {
+        caches::Solved {
+            lowered: &self.planned.lowered,
+            keys: &self.solution.keys,
+        }
+    }
+
+    /// Roots become images, and the audit looks at them.
+    async fn images(&self) -> Result<Vec<BuiltImage>, BuildError> {
+        let Planned {
+            request,
+            lowered,
+            pinned,
+        } = self.planned;
+        let (machine, layers) = (self.machine, self.layers);
+        let inline = self.solved().inline(request, layers).await?;
+        let roots = roots(self.solution);
+        let images = assemble::images(request, machine, layers, lowered, &roots, inline.as_ref()).await?;
+        audit::gate(request, machine, layers, pinned, &images).await?;
+        Ok(images)
+    }
+
+    /// Images go where they are wanted.
+    async fn publish(&self, images: Vec<BuiltImage>) -> Result<BuildResult, BuildError> {
+        let request = &self.planned.request;
+        let result = publish::publish(request, self.machine, self.layers, &images).await?;
+        caches::write(request, self.machine, self.layers, &self.solved()).await;
+        Ok(result)
+    }
 }
 
 fn roots(solution: &Solution) -> HashMap<VertexId, Solved> {

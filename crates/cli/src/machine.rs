@@ -1,7 +1,7 @@
 //! What commands use of this machine, opened from environment and configuration.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kiln_registry::{Client, ClientSettings, Credentials, DockerConfig, HostsConfig, NoCredentials};
 use kiln_sandbox::{EmulatorSearch, IdentityMap};
@@ -11,12 +11,18 @@ use kiln_worker::{RemoteAuth, RemoteSettings, Remotes};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 
-/// Continues in a user namespace if the user is not root: trees hold files of other owners. Before any thread.
+/// Continues in a user namespace if the user is not root: trees hold files of other owners. Before any thread; whoever
+/// comes later is in it already.
 pub fn enter_namespace() -> Result<IdentityMap, CommandError> {
-    kiln_sandbox::enter_user_namespace().map_err(|error| {
+    static ENTERED: OnceLock<IdentityMap> = OnceLock::new();
+    if let Some(identities) = ENTERED.get() {
+        return Ok(*identities);
+    }
+    let identities = kiln_sandbox::enter_user_namespace().map_err(|error| {
         CommandError::from_error(ErrorKind::Environment, &error)
             .hint("`kiln doctor` shows what this machine allows; without user namespaces, run as root")
-    })
+    })?;
+    Ok(*ENTERED.get_or_init(|| identities))
 }
 
 /// Opens the store.

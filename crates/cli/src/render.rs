@@ -32,7 +32,7 @@ pub fn mode(args: &BuildArgs, environment: &Environment) -> ProgressMode {
         .progress
         .as_deref()
         .and_then(|text| <ProgressMode as clap::ValueEnum>::from_str(text, true).ok());
-    match args.progress.or(named).unwrap_or(ProgressMode::Auto) {
+    match args.work.progress.or(named).unwrap_or(ProgressMode::Auto) {
         ProgressMode::Auto => {
             let terminal = std::io::stderr().is_terminal() && environment.term.as_deref() != Some("dumb");
             if terminal {

@@ -6,7 +6,6 @@ pub mod call;
 pub mod collect;
 pub mod configuration;
 mod context;
-pub mod duration;
 pub mod meta;
 mod named_contexts;
 mod outputs;
@@ -35,6 +34,8 @@ use crate::environment::Environment;
 use crate::machine;
 
 pub use context::{ContextFiles, ignore_file, stdin_text};
+
+const RESOURCES: &str = "write KEY=VALUE, such as memory=2g; there are memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus and cpuset-mems";
 
 /// The request of a build. The context's temporary files live as long as the second value.
 pub fn build_request(
@@ -71,7 +72,7 @@ pub fn build_request(
     let allows = |entitlement: &Entitlement| allowed.entitlements.contains(entitlement);
     let written = outputs::parse(args, &tags)?;
     let allowances = files.directory.as_deref().unwrap_or(Path::new("."));
-    let audit = audit(args, platforms.len(), &written.outputs, allowances)?;
+    let audit = audit(args.work.audit, platforms.len(), &written.outputs, allowances)?;
     let plan = PlanRequest {
         platforms,
         implicit_platform: args.platform.iter().all(|text| text.trim().is_empty()),
@@ -91,6 +92,8 @@ pub fn build_request(
             .transpose()?,
         ulimits: ulimits(&args.ulimit)?,
         cgroup_parent: None,
+        resources: kiln_flags::resource::resources(&args.resource)
+            .map_err(|error| invalid("--resource", &error).hint(RESOURCES))?,
         time: 0,
         context: BuildContext::Local,
         ignore: files.ignore.clone(),
@@ -124,27 +127,25 @@ pub fn build_request(
 
 /// `--audit`: warnings for several platforms unless it says otherwise, nothing for one.
 fn audit(
-    args: &BuildArgs,
+    asked: Option<AuditMode>,
     platforms: usize,
     outputs: &[Output],
     directory: &Path,
 ) -> Result<Option<AuditRequest>, CommandError> {
-    let mode = args
-        .audit
-        .unwrap_or(if platforms > 1 { AuditMode::Warn } else { AuditMode::Off });
+    let mode = asked.unwrap_or(if platforms > 1 { AuditMode::Warn } else { AuditMode::Off });
     if mode == AuditMode::Off {
         return Ok(None);
     }
     if !outputs.iter().any(Output::is_image) {
         // By default there is just nothing to audit; who asks for it should know.
-        return match args.audit {
+        return match asked {
             None => Ok(None),
             Some(_) => Err(CommandError::user("--audit needs an image, and no output is one")
                 .hint("add `-o type=image`, registry, oci or docker, or leave --audit out")),
         };
     }
     Ok(Some(AuditRequest {
-        asked: args.audit.is_some(),
+        asked: asked.is_some(),
         refuses: mode == AuditMode::Error,
         allow: crate::audit::allow_list(None, directory)?,
     }))
@@ -152,7 +153,7 @@ fn audit(
 
 /// How steps run, but for the emulators, which the machine knows.
 pub fn step_settings(args: &BuildArgs, environment: &Environment) -> Result<ExecSettings, CommandError> {
-    let timeout = args.timeout_step.as_deref().map(timeout).transpose()?;
+    let timeout = args.work.timeout_step.as_deref().map(timeout).transpose()?;
     Ok(ExecSettings {
         resolv_conf: machine::resolv_conf(),
         timeout,
@@ -166,7 +167,7 @@ pub fn step_settings(args: &BuildArgs, environment: &Environment) -> Result<Exec
 /// A number of seconds, or numbers with units.
 fn timeout(text: &str) -> Result<Duration, CommandError> {
     let seconds = text.parse::<u64>().map(Duration::from_secs);
-    let spelt = || kiln_dockerfile::duration::parse(text).and_then(|nanos| u64::try_from(nanos).ok());
+    let spelt = || kiln_flags::duration::nanoseconds(text).and_then(|nanos| u64::try_from(nanos).ok());
     let duration = seconds.ok().or_else(|| spelt().map(Duration::from_nanos));
     duration.filter(|duration| !duration.is_zero()).ok_or_else(|| {
         CommandError::user(format!("invalid --timeout-step `{text}`"))

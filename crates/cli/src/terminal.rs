@@ -1,11 +1,24 @@
-//! A step on the user's terminal: signals and keys go in, output comes out.
+//! The user's terminal: questions, and steps that take it over: signals and keys go in, output comes out.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 
 use kiln_sandbox::{RunningStep, Step};
 
 use crate::command_error::{CommandError, ErrorKind};
+
+/// Whether there is somebody to ask.
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks. Everything but a yes is a no.
+pub fn ask(question: &str) -> bool {
+    crate::output::talk_raw(question);
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
 
 /// Starts the step, passes signals and terminal on, and waits.
 pub fn attend(step: &Step, interactive: bool) -> Result<i32, CommandError> {

@@ -15,7 +15,6 @@
 pub mod ast;
 pub mod diagnostic;
 mod directive;
-pub mod duration;
 pub mod epoch;
 pub mod expand;
 pub mod git;

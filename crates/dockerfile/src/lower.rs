@@ -29,7 +29,7 @@ use crate::outline::Outline;
 use crate::plan::{Need, PlanRequest, Resolved};
 use crate::stage::Dockerfile;
 
-pub use context::{CONTEXT_FILE, context_graph};
+pub use context::{CONTEXT_FILE, context_graph, file_at};
 pub use history::timestamp;
 pub use workdir::{is_absolute, workdir};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use kiln_graph::{GitSource, Graph, HttpSource, ImageOrigin, ImageSource, NetworkMode, VertexId};
-use kiln_oci::{ImageConfig, Platform, Reference};
+use kiln_oci::{ImageConfig, Platform, Reference, Resources};
 use serde::{Deserialize, Serialize};
 
 use crate::Lines;
@@ -40,6 +40,9 @@ pub struct PlanRequest {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<String>,
+    /// What steps may take of the machine.
+    #[serde(default)]
+    pub resources: Resources,
     /// The request's time in seconds since the epoch.
     pub time: i64,
     /// What the build context is.
@@ -78,6 +81,8 @@ pub enum BuildContext {
         source: HttpSource,
         /// Whether it is an archive whose files are the context; else the context is the file itself.
         archive: bool,
+        /// The directory of the archive that is the context; None: all of it.
+        directory: Option<String>,
     },
 }
 
@@ -108,6 +113,13 @@ pub enum NamedContext {
     },
     /// A file from a URL.
     Http(String),
+    /// A directory of an archive from a URL.
+    Archive {
+        /// The URL.
+        url: String,
+        /// The directory; empty: all of it.
+        directory: String,
+    },
     /// A git repository.
     Git(GitSource),
     /// The result of another Dockerfile in the same build.

@@ -85,6 +85,12 @@ pub enum FlagError {
     /// A limit that is none.
     #[error("invalid ulimit {0:?}")]
     Limit(String),
+    /// A limit of a control group that cannot be read.
+    #[error("invalid resource {0:?}, expected key=value")]
+    Resource(String),
+    /// A limit of a control group that does not exist.
+    #[error("unknown resources key {0}")]
+    UnknownResource(String),
     /// A size that is none.
     #[error("invalid size {0:?}")]
     Size(String),

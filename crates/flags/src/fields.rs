@@ -1,6 +1,6 @@
 //! Comma-separated `key=value` fields: one line of CSV.
 
-use crate::FlagError;
+use crate::{FlagError, csv};
 
 /// A field as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,50 +19,8 @@ impl Field {
 
 /// The fields of a value, in order. A field with a comma stands in quotes, a quote inside of it is doubled.
 pub fn split(text: &str) -> Result<Vec<Field>, FlagError> {
-    let broken = || FlagError::Quote(text.to_owned());
-    let mut fields = Vec::new();
-    let mut rest = text;
-    loop {
-        let field = if let Some(quoted) = rest.strip_prefix('"') {
-            let (field, after) = unquoted(quoted).ok_or_else(broken)?;
-            rest = after;
-            if !rest.is_empty() && !rest.starts_with(',') {
-                return Err(broken());
-            }
-            field
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            let field = rest[..end].to_owned();
-            if field.contains('"') {
-                return Err(broken());
-            }
-            rest = &rest[end..];
-            field
-        };
-        fields.push(Field { text: field });
-        match rest.strip_prefix(',') {
-            Some(after) => rest = after,
-            None => return Ok(fields),
-        }
-    }
-}
-
-/// The text up to the closing quote, and what follows that.
-fn unquoted(text: &str) -> Option<(String, &str)> {
-    let mut field = String::new();
-    let mut rest = text;
-    loop {
-        let quote = rest.find('"')?;
-        field.push_str(&rest[..quote]);
-        rest = &rest[quote + 1..];
-        match rest.strip_prefix('"') {
-            Some(after) => {
-                field.push('"');
-                rest = after;
-            }
-            None => return Some((field, rest)),
-        }
-    }
+    let fields = csv::fields(text).map_err(|_| FlagError::Quote(text.to_owned()))?;
+    Ok(fields.into_iter().map(|text| Field { text }).collect())
 }
 
 /// A truth value in any of Go's spellings.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_oci::Platform;
+use kiln_oci::{Platform, Resources};
 use serde::{Deserialize, Serialize};
 
 /// A process in a root. Input 0 is the root.
@@ -34,6 +34,9 @@ pub struct ExecOp {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// Parent control group; None is the default.
     pub cgroup_parent: Option<String>,
+    /// What the process may take of the machine: no part of the identity, since the result is the same.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Box<Resources>,
     /// Proxy variables: given to the process, no part of the identity.
     #[serde(default)]
     pub proxy: Vec<(String, String)>,

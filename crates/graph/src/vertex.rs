@@ -212,6 +212,7 @@ fn operation_bytes(op: &Op) -> Vec<u8> {
         Op::Exec(exec) => {
             let mut exec = exec.clone();
             exec.proxy.clear();
+            exec.resources = Box::default();
             serde_json::to_vec(&("exec", exec))
         }
         Op::File(file) => {

@@ -178,13 +178,20 @@ fn private_table() -> Finding {
 
 fn control_groups() -> Finding {
     let subject = "control groups";
-    match std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
-        Ok(controllers) if !controllers.trim().is_empty() => finding(subject, Status::Ok, controllers.trim(), None),
-        _ => finding(
+    let controllers = crate::control_group::controllers();
+    let limits = kiln_oci::Resources {
+        memory: Some(1 << 30),
+        ..kiln_oci::Resources::default()
+    };
+    match crate::control_group::check(&limits) {
+        Ok(()) => finding(subject, Status::Ok, controllers.join(" "), None),
+        Err(error) => finding(
             subject,
             Status::Degraded,
-            "no version 2 controllers: steps run without limits",
-            Some("boot with `systemd.unified_cgroup_hierarchy=1`"),
+            format!("{error}: `--resource` is not carried out"),
+            Some(
+                "run as root, or where the service manager delegates control groups, as in `systemd-run --user --scope -p Delegate=yes`",
+            ),
         ),
     }
 }

@@ -13,6 +13,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,7 +31,7 @@ use crate::report::Reporter;
 use crate::spawn::spawn_self;
 use crate::step::{Network, Privileges, Step};
 use crate::sys::{self, RawPid};
-use crate::{binfmt, filter, namespace};
+use crate::{binfmt, control_group, filter, namespace};
 
 /// How the program is called when it is to be a launcher. The word after it is its [`Purpose`] in JSON.
 const ARGV0: &str = "kiln-sandbox";
@@ -51,7 +52,7 @@ enum Request {
 
 /// Descriptors that belong to one step.
 pub(crate) struct StepFiles<'a> {
-    /// The step in JSON.
+    /// The step and its control groups in JSON.
     pub(crate) step: BorrowedFd<'a>,
     /// Signals to forward; its end means that nobody waits for the step any more.
     pub(crate) control: BorrowedFd<'a>,
@@ -354,7 +355,11 @@ fn become_init(step: OwnedFd, control: &OwnedFd, streams: &[OwnedFd; 3], reporte
     let ready = rustix::process::setsid()
         .during("leave the session")
         .and_then(|_| sys::set_standard_streams(streams).during("set the standard streams"))
-        .and_then(|()| read_step(step));
+        .and_then(|()| read_step(step))
+        .and_then(|(step, groups)| {
+            control_group::enter(&groups).during("enter the control group")?;
+            Ok(step)
+        });
     match ready {
         Ok(step) => crate::init::run(&step, control, reporter),
         Err(stage) => {
@@ -364,7 +369,8 @@ fn become_init(step: OwnedFd, control: &OwnedFd, streams: &[OwnedFd; 3], reporte
     }
 }
 
-fn read_step(step: OwnedFd) -> Result<Step, Stage> {
+/// The step, and the control groups that are made for it.
+fn read_step(step: OwnedFd) -> Result<(Step, Vec<PathBuf>), Stage> {
     let mut bytes = Vec::new();
     std::fs::File::from(step)
         .read_to_end(&mut bytes)

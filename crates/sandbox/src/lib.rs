@@ -22,6 +22,7 @@
 
 pub mod binfmt;
 mod capabilities;
+pub mod control_group;
 pub mod doctor;
 pub mod emulator;
 mod filter;

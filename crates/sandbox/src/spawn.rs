@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::MemfdFlags;
 
+use crate::control_group::{ControlGroup, ControlGroupError};
 use crate::launcher::{Launcher, StepFiles};
 use crate::report::Report;
 use crate::step::{Exit, RootSource, Stdio, Step};
@@ -38,6 +39,9 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// Its processes cannot be limited as they should be.
+    #[error("failed to make a control group")]
+    ControlGroup(#[source] ControlGroupError),
     /// The sandbox ended without a word: it was killed.
     #[error("the sandbox was killed")]
     Killed,
@@ -58,6 +62,7 @@ pub struct RunningStep {
     report: Option<File>,
     handle: StepHandle,
     root: RootSource,
+    _group: ControlGroup,
 }
 
 /// Signals a running step from another thread.
@@ -87,8 +92,9 @@ impl Step {
     /// Starts the step. The calling thread may end; the step lives until it is dropped or this process ends.
     pub fn spawn(&self) -> Result<RunningStep, SandboxError> {
         let spawn = SandboxError::Spawn;
-        let step =
-            memory_file(&serde_json::to_vec(self).map_err(|error| spawn(io::Error::other(error)))?).map_err(spawn)?;
+        let group = ControlGroup::make(&self.resources).map_err(SandboxError::ControlGroup)?;
+        let handed = serde_json::to_vec(&(self, group.directories()));
+        let step = memory_file(&handed.map_err(|error| spawn(io::Error::other(error)))?).map_err(spawn)?;
         let (control_read, control_write) = pipe().map_err(spawn)?;
         let (report_read, report_write) = pipe().map_err(spawn)?;
         let streams = Streams::new(self.stdio).map_err(spawn)?;
@@ -116,6 +122,7 @@ impl Step {
                 control: Arc::new(Mutex::new(File::from(control_write))),
             },
             root: self.root.clone(),
+            _group: group,
         })
     }
 }

@@ -42,6 +42,8 @@ pub struct Step {
     pub shm_size: u64,
     /// Resource limits: name as in Docker's `--ulimit`, soft and hard value.
     pub ulimits: Vec<(String, u64, u64)>,
+    /// What the process and all that it starts may take of the machine together.
+    pub resources: kiln_oci::Resources,
     /// Standard input, output and error.
     pub stdio: Stdio,
 }

@@ -106,6 +106,7 @@ fn step(scratch: &Scratch, lower: &Path, script: &str) -> Step {
         emulator: None,
         shm_size: 64 << 20,
         ulimits: Vec::new(),
+        resources: kiln_oci::Resources::default(),
         stdio: Stdio::Pipes,
     }
 }

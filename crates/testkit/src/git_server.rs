@@ -123,6 +123,11 @@ impl GitServer {
         format!("http://{}/{repository}/.git", self.server.address())
     }
 
+    /// `127.0.0.1:port`.
+    pub fn address(&self) -> String {
+        self.server.address()
+    }
+
     /// Method and target of every request so far.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -61,7 +61,7 @@ pub use kiln_registry::{KilnRegistry, await_address};
 pub use language_images::{Language, LanguageImages};
 pub use moto_server::MotoServer;
 pub use ordinary_user::{OrdinaryUser, SubordinateIds};
-pub use program::{Program, cache_directory, is_running, on_path, skip_unless_root};
+pub use program::{Program, cache_directory, is_running, on_path, report_skip, skip_unless_root};
 pub use static_registry::StaticRegistry;
 pub use terminal::Terminal;
 

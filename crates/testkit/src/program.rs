@@ -203,7 +203,7 @@ pub fn is_running(line: &str) -> bool {
 }
 
 /// Prints the line by which a skipped test names its reason.
-pub(crate) fn report_skip(test: &str, reason: &str) {
+pub fn report_skip(test: &str, reason: &str) {
     // The harness captures standard error for each test and shows it; a failed write leaves nothing to do.
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),

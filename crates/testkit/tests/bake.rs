@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kiln_testkit::{DockerRegistry, Fixture, TestResult};
+use kiln_testkit::{DockerRegistry, Fixture, TestResult, report_skip};
 
 const TOKEN: &str = "cat /proc/sys/kernel/random/uuid";
 
@@ -362,18 +362,18 @@ fn what_a_definition_may_not_do_unasked() -> TestResult {
 fn what_is_not_served_yet_says_so() -> TestResult {
     let fixture = Fixture::new()?;
     fixture.write("Dockerfile", b"FROM scratch\nCOPY Dockerfile /\n")?;
-    fixture.write(
-        "docker-bake.hcl",
-        b"target \"default\" {}\ntarget \"small\" { resources = { memory = \"1g\" } }\n",
-    )?;
+    fixture.write("docker-bake.hcl", b"target \"default\" {}\n")?;
     for (arguments, says) in [
         (&["bake", "--load"][..], "--load is not supported yet"),
         (
             &["bake", "--set", "*.attest=type=sbom"],
             "--attest is not supported yet",
         ),
-        (&["bake", "small"], "`resources` is not supported yet"),
-        (&["bake", "https://github.com/example/project.git"], "not supported yet"),
+        (
+            &["bake", "--set", "*.context=-"],
+            "context from stdin not allowed in bake",
+        ),
+        (&["bake", "--set", "*.resources.disk=1g"], "unknown resources key disk"),
     ] {
         fixture.kiln(arguments).run()?.assert_code(2).assert_says(&[says]);
     }
@@ -412,5 +412,41 @@ fn a_compose_file_is_a_definition() -> TestResult {
     fixture.write(".env", b"WHO=somebody\n")?;
     fixture.kiln(["bake"]).run()?.assert_success();
     assert_eq!(fs::read_to_string(fixture.directory().join("out/name"))?, "somebody\n");
+    Ok(())
+}
+
+#[test]
+fn steps_take_no_more_than_they_may() -> TestResult {
+    let fixture = Fixture::with_base_images()?;
+    // `tail` keeps a last line whole, and here all is one line.
+    fixture.write(
+        "Dockerfile",
+        b"FROM busybox\nRUN cat /proc/self/cgroup > /groups && head -c 100m /dev/zero | tail -n 1 > /dev/null\n",
+    )?;
+    let definition = "target \"default\" {\n  output = [\"out\"]\n  no-cache = true\n}\ntarget \"small\" {\n  inherits = [\"default\"]\n  resources = { memory = \"32m\", cpu-shares = 512 }\n}\n";
+    fixture.write("docker-bake.hcl", definition.as_bytes())?;
+    let read = |path: &str| fs::read_to_string(fixture.directory().join("out").join(path));
+    fixture.kiln(["bake"]).run()?.assert_success();
+    assert!(!read("groups")?.contains("kiln-"), "{}", read("groups")?);
+    let limited = fixture.kiln(["bake", "--progress=plain", "small"]).run()?;
+    if limited.stderr.contains("steps run without the limits") {
+        report_skip(
+            "steps_take_no_more_than_they_may",
+            "there are no control groups to make",
+        );
+        limited.assert_success();
+        return Ok(());
+    }
+    limited.assert_code(1).assert_says(&["exit code: 137"]);
+    let enough = fixture
+        .kiln(["bake", "small", "--set=small.resources.memory=512m"])
+        .run()?;
+    enough.assert_success();
+    assert!(read("groups")?.contains("kiln-"), "{}", read("groups")?);
+    // The limits change nothing of the result, so the result is found whatever they are.
+    let found = fixture
+        .kiln(["bake", "small", "--set=small.no-cache=false", "--explain"])
+        .run()?;
+    found.assert_success();
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kiln_testkit::{DockerRegistry, Fixture, Program, TestResult, kiln_binary};
+use kiln_testkit::{DockerRegistry, Fixture, GitServer, GitServing, Program, TestResult, kiln_binary};
 
 /// A fenced block of a page.
 struct Block {
@@ -54,6 +54,7 @@ fn try_out(name: &str) -> TestResult {
         std::iter::once(programs).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     )?;
     let place = fixture.context("page", &[])?;
+    let repositories = GitServer::start(&place, GitServing::Backend, None)?;
     let mut printed = None;
     let mut tried = 0;
     for block in blocks(&page) {
@@ -61,6 +62,7 @@ fn try_out(name: &str) -> TestResult {
         match block.kind.as_str() {
             "sh test" => {
                 let script = block.text.replace("registry.example", &registry.address());
+                let script = script.replace("git.example", &repositories.address());
                 let outcome = Program::new("bash")
                     .args(["-euo", "pipefail", "-c", &script])
                     .with(|command| {

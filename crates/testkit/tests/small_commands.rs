@@ -25,7 +25,7 @@ fn the_doctor_names_what_it_looked_at() -> TestResult {
         "subordinate ids",
         "overlay",
         "binfmt",
-        "cgroup",
+        "control groups",
         "linux/arm64",
     ] {
         assert!(said.contains(subject), "`{subject}` is missing in\n{said}");

@@ -209,6 +209,7 @@ async fn prepare(
             .iter()
             .map(|(name, (soft, hard))| (name.clone(), *soft, *hard))
             .collect(),
+        resources: *exec.resources.clone(),
         stdio: Stdio::Pipes,
     };
     Ok(Prepared {

@@ -80,6 +80,7 @@ mod tests {
             shm_size: None,
             ulimits: Default::default(),
             cgroup_parent: None,
+            resources: Default::default(),
             proxy: Vec::new(),
         };
         let meta = VertexMeta {

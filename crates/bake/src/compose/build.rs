@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use kiln_flags::fields::boolean;
+use kiln_flags::limit::size;
+
 use crate::config::{Inputs, is_local_path, is_target_name, rebased};
 use crate::error::BakeError;
 use crate::functions::clean_path;
 use crate::model::{
-    Attest, CacheEntry, Config, Export, Group, Secret, Ssh, Target, canonical_attest, deduplicated, parse_boolean,
+    Attest, CacheEntry, Config, Export, Group, Secret, Ssh, Target, canonical_attest, deduplicated,
     parse_cache_entries, parse_entries,
 };
 use crate::resolve::sanitized_name;
@@ -84,14 +87,11 @@ fn service_environment(
         Some(file) => vec![file.clone()],
     };
     for file in files {
-        let (path, required) = match &file {
-            Yaml::Map(_) => (
-                file.get("path").and_then(Yaml::scalar).unwrap_or_default(),
-                file.get("required") != Some(&Yaml::Bool(false)),
-            ),
-            other => (other.scalar().unwrap_or_default(), true),
-        };
+        let field = |name: &str| file.get(name).and_then(Yaml::scalar);
+        let path = field("path").or_else(|| file.scalar()).unwrap_or_default();
+        let required = field("required").is_none_or(|required| required != "false");
         match (inputs.read_file)(&path)? {
+            Some(text) if field("format").as_deref() == Some("raw") => own.extend(raw_variables(&text)),
             Some(text) => {
                 let lookup = |name: &str| environment.get(name).cloned();
                 own.extend(dotenv::parse(&text, &lookup).map_err(|error| format!("failed to read {path}: {error}"))?);
@@ -113,6 +113,16 @@ fn service_environment(
         }
     }
     Ok(own)
+}
+
+/// Variables whose values are taken as they are written.
+fn raw_variables(text: &str) -> impl Iterator<Item = (String, String)> {
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), value.to_owned()))
 }
 
 /// A `build` section while it is read.
@@ -230,7 +240,7 @@ impl Section<'_> {
         let Some(text) = self.text("shm_size") else {
             return Ok(None);
         };
-        let bytes = parse_size(&text).ok_or_else(|| format!("invalid shm_size {text:?}"))?;
+        let bytes = size(&text).map_err(|_| format!("invalid shm_size {text:?}"))?;
         Ok((bytes > 0).then(|| shown_size(bytes)))
     }
 
@@ -365,7 +375,7 @@ fn extend(target: &mut Target, extension: &Yaml) -> Result<(), String> {
         let flag = || {
             value
                 .scalar()
-                .and_then(|text| parse_boolean(&text))
+                .and_then(|text| boolean(&text))
                 .ok_or_else(|| format!("{key} must be a boolean"))
         };
         let mut more = Target::default();
@@ -433,23 +443,6 @@ fn local_path(path: String) -> String {
     } else {
         path
     }
-}
-
-/// A number of bytes with a unit.
-fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_lowercase();
-    let digits = lower
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(lower.len());
-    let scale: u64 = match lower[digits..].trim_end_matches("ib").trim_end_matches('b') {
-        "" => 1,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        "t" => 1 << 40,
-        _ => return None,
-    };
-    lower[..digits].parse::<u64>().ok()?.checked_mul(scale)
 }
 
 /// A number of bytes with the largest unit that leaves one digit or more, four digits at most.

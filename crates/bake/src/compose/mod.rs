@@ -8,6 +8,8 @@ mod dotenv;
 mod interpolation;
 mod model;
 mod project;
+#[cfg(test)]
+mod tests;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -51,7 +53,8 @@ fn environment(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeErro
         message,
         text: String::new(),
     };
-    if let Some(text) = (inputs.read_file)(".env").map_err(failed)? {
+    // Whoever calls completes the environment, wherever the files come from.
+    if let Some(text) = (inputs.read_file)("cwd://.env").map_err(failed)? {
         let lookup = |name: &str| all.get(name).cloned();
         let found = parse_dotenv(&text, &lookup).map_err(failed)?;
         for (name, value) in found {

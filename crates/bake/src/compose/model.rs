@@ -13,6 +13,26 @@ pub(super) struct Project {
     pub found: bool,
 }
 
+impl Project {
+    /// Takes away what is at the end of a path of names.
+    pub(super) fn remove(&mut self, path: &[String]) {
+        let (list, rest) = match path {
+            [kind, rest @ ..] if kind == "services" => (&mut self.services, rest),
+            [kind, rest @ ..] if kind == "secrets" => (&mut self.secrets, rest),
+            _ => return,
+        };
+        match rest {
+            [] => list.clear(),
+            [name] => list.retain(|(known, _)| known != name),
+            [name, rest @ ..] => {
+                if let Some((_, value)) = list.iter_mut().find(|(known, _)| known == name) {
+                    value.remove(rest);
+                }
+            }
+        }
+    }
+}
+
 /// Sections of a service that are read.
 const SERVICE_SECTIONS: [&str; 5] = ["image", "build", "environment", "env_file", "extends"];
 

@@ -1,16 +1,20 @@
-//! Files → one project: parsing, variables, `include`, `extends`, and merging.
+//! Files → one project: parsing, variables, `extends`, merging, `!reset` and `!override`, and `include`.
 
 use std::collections::BTreeMap;
 
 use crate::config::{File, Inputs, rebased};
 use crate::error::BakeError;
 
+use super::dotenv;
 use super::interpolation::interpolate;
 use super::model::{Project, canonical_service, merge};
-use super::yaml::Yaml;
+use super::yaml::{Document, Yaml};
 
-/// Files include each other no deeper.
+/// Files include each other no deeper, and services extend each other no deeper.
 const DEEPEST: usize = 20;
+
+/// Before the name of a file of the caller's directory.
+const HERE: &str = "cwd://";
 
 /// Loads files in their order.
 ///
@@ -21,15 +25,13 @@ pub(super) fn load(
     environment: &BTreeMap<String, String>,
     inputs: &Inputs<'_>,
 ) -> Result<Project, BakeError> {
-    let mut loading = Loading {
+    let model = Model {
         environment,
         inputs,
-        project: Project::default(),
+        directory: None,
+        depth: 0,
     };
-    for file in files {
-        loading.add(file, None, 0)?;
-    }
-    let mut project = loading.project;
+    let mut project = model.load(files)?;
     if !project.found {
         let first = files.first();
         return Err(BakeError::Compose {
@@ -44,139 +46,231 @@ pub(super) fn load(
     Ok(project)
 }
 
-struct Loading<'a> {
+/// Files that are merged with each other, and then with what they include.
+struct Model<'a> {
+    /// What variables stand for.
     environment: &'a BTreeMap<String, String>,
     inputs: &'a Inputs<'a>,
-    project: Project,
+    /// Where its paths begin; None: where all of them do.
+    directory: Option<String>,
+    depth: usize,
 }
 
-impl Loading<'_> {
-    /// Adds a file. Paths of an included one begin in its directory.
-    fn add(&mut self, file: &File, directory: Option<&str>, depth: usize) -> Result<(), BakeError> {
+/// An entry of `include`.
+struct Include {
+    /// The file that it stands in.
+    from: String,
+    /// Files that are one model together.
+    paths: Vec<String>,
+    /// Where the paths in them begin, if not with the first of them.
+    directory: Option<String>,
+    /// Files with variables for them; None: `.env` beside them, if it is there.
+    variables: Option<Vec<String>>,
+}
+
+/// The services of one file while they are completed.
+struct Scope<'a> {
+    file: &'a File,
+    services: &'a [(String, Yaml)],
+    /// What the file takes away from what it extends and from files before it.
+    replaced: &'a [Vec<String>],
+    /// Where the files are that its services extend.
+    directory: Option<String>,
+}
+
+fn failed(file: &str, message: String) -> BakeError {
+    BakeError::Compose {
+        file: file.to_owned(),
+        line: None,
+        message,
+        text: String::new(),
+    }
+}
+
+impl Model<'_> {
+    fn load(&self, files: &[&File]) -> Result<Project, BakeError> {
+        let mut project = Project::default();
+        let mut includes = Vec::new();
+        for file in files {
+            self.add(&mut project, file, &mut includes)?;
+        }
+        // Only then is it known what may not be included twice.
+        for include in includes {
+            self.include(&mut project, include)?;
+        }
+        Ok(project)
+    }
+
+    /// A file with its variables replaced; None if it is empty.
+    fn parsed(&self, file: &File) -> Result<Option<Document>, BakeError> {
         let failed = |message: String, line: Option<usize>| BakeError::Compose {
             file: file.name.clone(),
             line,
             message,
             text: file.text.clone(),
         };
-        if depth > DEEPEST {
-            return Err(failed(
-                format!("files include each other more than {DEEPEST} levels deep"),
-                None,
-            ));
-        }
-        let parsed = Yaml::parse(&file.text).map_err(|error| failed(error.message, error.line))?;
-        let mut root = match parsed {
-            Yaml::Null => return Ok(()),
-            Yaml::Map(_) => parsed,
+        let mut document = Document::parse(&file.text).map_err(|error| failed(error.message, error.line))?;
+        match &document.root {
+            Yaml::Null => return Ok(None),
+            Yaml::Map(_) => {}
             other => {
                 let message = format!("top-level object must be a mapping, not {}", other.kind());
                 return Err(failed(message, None));
             }
-        };
+        }
         let lookup = |name: &str| self.environment.get(name).cloned();
-        replace_variables(&mut root, "", &lookup).map_err(|message| failed(message, None))?;
+        replace_variables(&mut document.root, "", &lookup).map_err(|message| failed(message, None))?;
+        Ok(Some(document))
+    }
+
+    /// Adds a file to those before it.
+    fn add(&self, project: &mut Project, file: &File, includes: &mut Vec<Include>) -> Result<(), BakeError> {
+        let failed = |message: String| failed(&file.name, message);
+        let Some(document) = self.parsed(file)? else {
+            return Ok(());
+        };
+        let root = &document.root;
         if let Some(include) = root.get("include") {
-            let paths = included(include).map_err(|message| failed(message, None))?;
-            for path in paths {
-                self.include(file, &path, directory, depth)?;
-            }
+            includes.extend(included(include, &file.name).map_err(failed)?);
         }
-        let mut services = Vec::new();
-        match root.get("services") {
-            None | Some(Yaml::Null) => {}
-            Some(Yaml::Map(entries)) => {
-                self.project.found = true;
-                for (name, service) in entries {
-                    let service = canonical_service(name, service).map_err(|message| failed(message, None))?;
-                    services.push((name.clone(), service));
-                }
-            }
-            Some(other) => {
-                return Err(failed(
-                    format!("services must be a mapping, not {}", other.kind()),
-                    None,
-                ));
-            }
+        for path in &document.replaced {
+            project.remove(path);
         }
-        let all = services.clone();
-        for (name, mut service) in services {
-            service = self.extended(file, &all, &name, service, depth, &mut Vec::new())?;
-            if let Some(directory) = directory {
+        let services = services(file, root)?;
+        project.found |= services.is_some();
+        let services = services.unwrap_or_default();
+        let scope = Scope {
+            file,
+            services: &services,
+            replaced: &document.replaced,
+            directory: self.directory.clone(),
+        };
+        for (name, service) in &services {
+            let mut service = self.extended(&scope, name, service.clone(), &mut Vec::new())?;
+            if let Some(directory) = &self.directory {
                 move_paths(&mut service, directory);
             }
-            match self.project.services.iter_mut().find(|(known, _)| *known == name) {
+            if file.name.starts_with(HERE) {
+                change_env_files(&mut service, &|path| located(HERE, path));
+            }
+            match project.services.iter_mut().find(|(known, _)| known == name) {
                 Some((_, known)) => merge(known, &service, ""),
-                None => self.project.services.push((name, service)),
+                None => project.services.push((name.clone(), service)),
             }
         }
         match root.get("secrets") {
             None | Some(Yaml::Null) => {}
             Some(Yaml::Map(entries)) => {
-                self.project.found = true;
+                project.found = true;
                 for (name, secret) in entries {
                     let mut secret = secret.clone();
-                    if let (Some(directory), Yaml::Map(entries)) = (directory, &mut secret) {
+                    if let (Some(directory), Yaml::Map(entries)) = (&self.directory, &mut secret) {
                         for (key, value) in entries {
                             if let ("file", Yaml::String(path)) = (key.as_str(), value) {
                                 *path = rebased(path, directory);
                             }
                         }
                     }
-                    match self.project.secrets.iter_mut().find(|(known, _)| known == name) {
+                    match project.secrets.iter_mut().find(|(known, _)| known == name) {
                         Some((_, known)) => merge(known, &secret, ""),
-                        None => self.project.secrets.push((name.clone(), secret)),
+                        None => project.secrets.push((name.clone(), secret)),
                     }
                 }
             }
-            Some(other) => return Err(failed(format!("secrets must be a mapping, not {}", other.kind()), None)),
+            Some(other) => return Err(failed(format!("secrets must be a mapping, not {}", other.kind()))),
         }
         Ok(())
     }
 
-    fn read(&self, from: &File, path: &str) -> Result<File, BakeError> {
-        let failed = |message: String| BakeError::Compose {
-            file: from.name.clone(),
-            line: None,
-            message,
-            text: String::new(),
-        };
-        let text = (self.inputs.read_file)(path).map_err(failed)?;
-        let text = text.ok_or_else(|| failed(format!("the file `{path}` does not exist")))?;
-        Ok(File {
-            name: path.to_owned(),
-            text,
-        })
+    fn read(&self, from: &str, path: &str) -> Result<Option<File>, BakeError> {
+        let name = located(from, path);
+        let text = (self.inputs.read_file)(&name).map_err(|message| failed(from, message))?;
+        Ok(text.map(|text| File { name, text }))
     }
 
-    fn include(&mut self, from: &File, path: &str, directory: Option<&str>, depth: usize) -> Result<(), BakeError> {
-        let path = beside(path, directory);
-        let file = self.read(from, &path)?;
-        let directory = path.rsplit_once('/').map(|(directory, _)| directory.to_owned());
-        self.add(&file, directory.as_deref(), depth + 1)
+    fn read_required(&self, from: &str, path: &str) -> Result<File, BakeError> {
+        let missing = || failed(from, format!("the file `{path}` does not exist"));
+        self.read(from, path)?.ok_or_else(missing)
+    }
+
+    fn include(&self, project: &mut Project, include: Include) -> Result<(), BakeError> {
+        let from = include.from.as_str();
+        if self.depth >= DEEPEST {
+            let message = format!("files include each other more than {DEEPEST} levels deep");
+            return Err(failed(from, message));
+        }
+        let here = self.directory.as_deref();
+        let paths: Vec<String> = include.paths.iter().map(|path| beside(path, here)).collect();
+        let mut files = Vec::new();
+        for path in &paths {
+            files.push(self.read_required(from, path)?);
+        }
+        let directory = match &include.directory {
+            Some(directory) => Some(beside(directory, here)),
+            None => paths.first().and_then(|path| directory_of(path)),
+        };
+        let mut environment = self.environment.clone();
+        let variables = match &include.variables {
+            Some(paths) => {
+                let mut files = Vec::new();
+                for path in paths.iter().filter(|path| *path != "/dev/null") {
+                    files.push(self.read_required(from, &beside(path, here))?);
+                }
+                files
+            }
+            None => Vec::from_iter(self.read(from, &beside(".env", directory.as_deref()))?),
+        };
+        for file in variables {
+            let lookup = |name: &str| environment.get(name).cloned();
+            let found = dotenv::parse(&file.text, &lookup)
+                .map_err(|error| failed(from, format!("failed to read {}: {error}", file.name)))?;
+            // What was known before stays as it was.
+            for (name, value) in found {
+                if !self.environment.contains_key(&name) {
+                    environment.insert(name, value);
+                }
+            }
+        }
+        let model = Model {
+            environment: &environment,
+            inputs: self.inputs,
+            directory,
+            depth: self.depth + 1,
+        };
+        let more = model.load(&files.iter().collect::<Vec<_>>())?;
+        project.found |= more.found;
+        for (kind, known, more) in [
+            ("services", &mut project.services, more.services),
+            ("secrets", &mut project.secrets, more.secrets),
+        ] {
+            for (name, value) in more {
+                match known.iter().find(|(known, _)| *known == name) {
+                    Some((_, same)) if *same == value => {}
+                    Some(_) => {
+                        return Err(failed(from, format!("{kind}.{name} conflicts with imported resource")));
+                    }
+                    None => known.push((name, value)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A service over the one that it extends.
     fn extended(
         &self,
-        file: &File,
-        services: &[(String, Yaml)],
+        scope: &Scope<'_>,
         name: &str,
         service: Yaml,
-        depth: usize,
         visited: &mut Vec<(String, String)>,
     ) -> Result<Yaml, BakeError> {
-        let failed = |message: String| BakeError::Compose {
-            file: file.name.clone(),
-            line: None,
-            message,
-            text: String::new(),
-        };
+        let file = scope.file;
+        let failed = |message: String| failed(&file.name, message);
         let Some(extends) = service.get("extends") else {
             return Ok(service);
         };
         let here = (file.name.clone(), name.to_owned());
-        if visited.contains(&here) || depth + visited.len() > DEEPEST {
+        if visited.contains(&here) || visited.len() > DEEPEST {
             return Err(failed(format!("services.{name}.extends: the service extends itself")));
         }
         visited.push(here);
@@ -189,39 +283,65 @@ impl Loading<'_> {
             }
             _ => return Err(failed(format!("services.{name}.extends must be a string or a mapping"))),
         };
-        let missing = || failed(format!("cannot extend service {name:?}: service {other:?} not found"));
+        let found = |services: &[(String, Yaml)]| {
+            let found = services.iter().find(|(known, _)| *known == other);
+            let missing = || failed(format!("cannot extend service {name:?}: service {other:?} not found"));
+            found.map(|(_, service)| service.clone()).ok_or_else(missing)
+        };
         let mut base = match other_file {
-            None => {
-                let found = services.iter().find(|(known, _)| *known == other).ok_or_else(missing)?;
-                self.extended(file, services, &other, found.1.clone(), depth, visited)?
-            }
+            None => self.extended(scope, &other, found(scope.services)?, visited)?,
             Some(path) => {
-                let directory = file.name.rsplit_once('/').map(|(directory, _)| directory);
-                let base_file = self.read(file, &beside(&path, directory))?;
-                let parsed = Yaml::parse(&base_file.text).map_err(|error| failed(error.message))?;
-                let mut root = parsed;
-                let lookup = |name: &str| self.environment.get(name).cloned();
-                replace_variables(&mut root, "", &lookup).map_err(failed)?;
-                let Some(Yaml::Map(entries)) = root.get("services") else {
-                    return Err(missing());
+                let base_path = beside(&path, scope.directory.as_deref());
+                let base_file = match self.read(&file.name, &base_path)? {
+                    Some(base) => base,
+                    // Beside the file itself, for definitions that are not in the working directory.
+                    None => self.read_required(&file.name, &beside(&path, directory_of(&file.name).as_deref()))?,
                 };
-                let mut others = Vec::new();
-                for (known, service) in entries {
-                    others.push((known.clone(), canonical_service(known, service).map_err(failed)?));
-                }
-                let found = others.iter().find(|(known, _)| *known == other).ok_or_else(missing)?;
-                let mut base = self.extended(&base_file, &others, &other, found.1.clone(), depth, visited)?;
-                if let Some((directory, _)) = base_file.name.rsplit_once('/') {
-                    move_paths(&mut base, directory);
+                let document = self.parsed(&base_file)?;
+                let root = document.as_ref().map_or(&Yaml::Null, |document| &document.root);
+                let services = services(&base_file, root)?.unwrap_or_default();
+                let base_scope = Scope {
+                    file: &base_file,
+                    services: &services,
+                    replaced: document.as_ref().map_or(&[], |document| &document.replaced),
+                    directory: directory_of(&base_path),
+                };
+                let mut base = self.extended(&base_scope, &other, found(&services)?, visited)?;
+                if let Some(directory) = directory_of(&path) {
+                    move_paths(&mut base, &directory);
                 }
                 base
             }
         };
-        merge(&mut base, &service, "");
-        if let Yaml::Map(entries) = &mut base {
-            entries.retain(|(key, _)| key != "extends");
+        for path in scope.replaced {
+            if let [kind, service, rest @ ..] = path.as_slice()
+                && kind == "services"
+                && service == name
+            {
+                base.remove(rest);
+            }
         }
+        merge(&mut base, &service, "");
+        base.remove(&["extends".to_owned()]);
         Ok(base)
+    }
+}
+
+/// The services of a file in their canonical form; None if it has no such section.
+fn services(file: &File, root: &Yaml) -> Result<Option<Vec<(String, Yaml)>>, BakeError> {
+    match root.get("services") {
+        None | Some(Yaml::Null) => Ok(None),
+        Some(Yaml::Map(entries)) => {
+            let canonical = |(name, service): &(String, Yaml)| {
+                let service = canonical_service(name, service).map_err(|message| failed(&file.name, message))?;
+                Ok((name.clone(), service))
+            };
+            entries.iter().map(canonical).collect::<Result<_, _>>().map(Some)
+        }
+        Some(other) => Err(failed(
+            &file.name,
+            format!("services must be a mapping, not {}", other.kind()),
+        )),
     }
 }
 
@@ -232,56 +352,93 @@ fn beside(path: &str, directory: Option<&str>) -> String {
     }
 }
 
-/// Paths of `include`: texts, or maps with one or several paths.
-fn included(include: &Yaml) -> Result<Vec<String>, String> {
+/// The directory of a path; None if it has none.
+fn directory_of(path: &str) -> Option<String> {
+    let path = path.strip_prefix(HERE).unwrap_or(path);
+    path.rsplit_once('/').map(|(directory, _)| directory.to_owned())
+}
+
+/// A path in a file as the caller is asked for it: in the caller's directory if the file is there.
+fn located(from: &str, path: &str) -> String {
+    if from.starts_with(HERE) && !path.starts_with(HERE) {
+        format!("{HERE}{path}")
+    } else {
+        path.to_owned()
+    }
+}
+
+/// Entries of `include`: texts, or maps with paths, perhaps a directory and files of variables.
+fn included(include: &Yaml, from: &str) -> Result<Vec<Include>, String> {
     let Yaml::List(items) = include else {
         return Err("include must be a list".to_owned());
     };
-    let mut paths = Vec::new();
-    for item in items {
-        match item {
-            Yaml::String(path) => paths.push(path.clone()),
-            Yaml::Map(_) => match item.get("path") {
-                Some(Yaml::String(path)) => paths.push(path.clone()),
-                Some(Yaml::List(several)) => paths.extend(several.iter().filter_map(Yaml::scalar)),
-                _ => return Err("include.path is required".to_owned()),
-            },
+    let texts = |yaml: Option<&Yaml>| match yaml {
+        None | Some(Yaml::Null) => None,
+        Some(Yaml::List(several)) => Some(several.iter().filter_map(Yaml::scalar).collect::<Vec<_>>()),
+        Some(single) => Some(single.scalar().into_iter().collect()),
+    };
+    let entry = |item: &Yaml| {
+        let (paths, directory, variables) = match item {
+            Yaml::String(path) => (Some(vec![path.clone()]), None, None),
+            Yaml::Map(_) => (
+                texts(item.get("path")),
+                item.get("project_directory").and_then(Yaml::scalar),
+                texts(item.get("env_file")),
+            ),
             other => return Err(format!("include must be a list of paths, not of {}", other.kind())),
-        }
-    }
-    Ok(paths)
+        };
+        Ok(Include {
+            from: from.to_owned(),
+            paths: paths
+                .filter(|paths| !paths.is_empty())
+                .ok_or("include.path is required")?,
+            directory: directory.filter(|directory| !directory.is_empty()),
+            variables,
+        })
+    };
+    items.iter().map(entry).collect()
 }
 
-/// Paths of a service as they are seen from the working directory.
+/// Paths of a service as they are seen from where a directory is named.
 fn move_paths(service: &mut Yaml, directory: &str) {
     let Yaml::Map(sections) = service else { return };
-    for (section, value) in sections {
-        match (section.as_str(), value) {
-            ("build", Yaml::Map(build)) => {
-                for (key, value) in build {
-                    match (key.as_str(), value) {
-                        ("context", Yaml::String(path)) => *path = rebased(path, directory),
-                        ("additional_contexts", Yaml::Map(contexts)) => {
-                            for (_, context) in contexts {
-                                if let Yaml::String(path) = context {
-                                    *path = rebased(path, directory);
-                                }
-                            }
+    for (section, value) in &mut *sections {
+        let ("build", Yaml::Map(build)) = (section.as_str(), value) else {
+            continue;
+        };
+        for (key, value) in build {
+            match (key.as_str(), value) {
+                ("context", Yaml::String(path)) => *path = rebased(path, directory),
+                ("additional_contexts", Yaml::Map(contexts)) => {
+                    for (_, context) in contexts {
+                        if let Yaml::String(path) = context {
+                            *path = rebased(path, directory);
                         }
-                        _ => {}
                     }
                 }
+                _ => {}
             }
-            ("env_file", Yaml::String(path)) => *path = rebased(path, directory),
-            ("env_file", Yaml::List(files)) => {
-                for file in files {
-                    if let Yaml::String(path) = file {
-                        *path = rebased(path, directory);
-                    }
-                }
-            }
-            _ => {}
         }
+    }
+    change_env_files(service, &|path| rebased(path, directory));
+}
+
+/// Paths of `env_file`, which is a text, a list of texts, or one of maps with a path.
+fn change_env_files(service: &mut Yaml, change: &dyn Fn(&str) -> String) {
+    fn walk(yaml: &mut Yaml, change: &dyn Fn(&str) -> String) {
+        match yaml {
+            Yaml::String(path) => *path = change(path),
+            Yaml::List(files) => files.iter_mut().for_each(|file| walk(file, change)),
+            Yaml::Map(entries) => {
+                let paths = entries.iter_mut().filter(|(key, _)| key == "path");
+                paths.for_each(|(_, path)| walk(path, change));
+            }
+            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}
+        }
+    }
+    let Yaml::Map(sections) = service else { return };
+    for (_, value) in sections.iter_mut().filter(|(section, _)| section == "env_file") {
+        walk(value, change);
     }
 }
 

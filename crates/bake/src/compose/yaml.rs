@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Tagged;
 
 use crate::value::Number;
 
@@ -38,18 +39,7 @@ impl Yaml {
     /// # Errors
     /// The first mistake, with its line.
     pub fn parse(text: &str) -> Result<Yaml, YamlError> {
-        if text.trim().is_empty() {
-            return Ok(Yaml::Null);
-        }
-        // As in YAML 1.2, `yes` and `on` are text.
-        let options = serde_saphyr::options! { strict_booleans: true };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
-            line: error
-                .location()
-                .and_then(|location| usize::try_from(location.line()).ok())
-                .filter(|line| *line > 0),
-            message: error.without_snippet().to_string(),
-        })
+        Document::parse(text).map(|document| document.root)
     }
 
     /// The value of a name in a map.
@@ -57,6 +47,18 @@ impl Yaml {
         match self {
             Yaml::Map(entries) => entries.iter().find(|(known, _)| known == name).map(|(_, value)| value),
             _ => None,
+        }
+    }
+
+    /// Takes away what is at the end of a path of names.
+    pub(super) fn remove(&mut self, path: &[String]) {
+        let (Yaml::Map(entries), [name, rest @ ..]) = (self, path) else {
+            return;
+        };
+        if rest.is_empty() {
+            entries.retain(|(known, _)| known != name);
+        } else if let Some((_, value)) = entries.iter_mut().find(|(known, _)| known == name) {
+            value.remove(rest);
         }
     }
 
@@ -82,85 +84,166 @@ impl Yaml {
     }
 }
 
-impl<'de> Deserialize<'de> for Yaml {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Yaml, D::Error> {
-        deserializer.deserialize_any(YamlVisitor)
+/// A document, and the places in it that take something away from the documents before it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Document {
+    /// Its content, without what `!reset` marks.
+    pub(super) root: Yaml,
+    /// Where `!reset` and `!override` stand, by the names on the way.
+    pub(super) replaced: Vec<Vec<String>>,
+}
+
+impl Document {
+    /// Parses a text, as [`Yaml::parse`].
+    ///
+    /// # Errors
+    /// The first mistake, with its line.
+    pub(super) fn parse(text: &str) -> Result<Document, YamlError> {
+        let mut document = Document {
+            root: Yaml::Null,
+            replaced: Vec::new(),
+        };
+        if text.trim().is_empty() {
+            return Ok(document);
+        }
+        // As in YAML 1.2, `yes` and `on` are text.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let root: Tagged<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
+            line: error
+                .location()
+                .and_then(|location| usize::try_from(location.line()).ok())
+                .filter(|line| *line > 0),
+            message: error.without_snippet().to_string(),
+        })?;
+        document.root = document.settled(root, &mut Vec::new()).unwrap_or(Yaml::Null);
+        Ok(document)
+    }
+
+    /// A node without its tags; None if it is only there to take something away.
+    fn settled(&mut self, node: Tagged<Node>, path: &mut Vec<String>) -> Option<Yaml> {
+        let Tagged(node, tag) = node;
+        match tag.as_deref() {
+            Some("!reset") => {
+                self.replaced.push(path.clone());
+                return None;
+            }
+            Some("!override") => self.replaced.push(path.clone()),
+            _ => {}
+        }
+        Some(match node {
+            Node::Scalar(scalar) => scalar,
+            Node::List(items) => {
+                let items = items.into_iter().filter_map(|item| self.settled(item, path));
+                Yaml::List(items.collect())
+            }
+            Node::Map(entries) => {
+                let mut kept = Vec::new();
+                for (name, value) in entries {
+                    path.push(name.clone());
+                    let value = self.settled(value, path);
+                    path.pop();
+                    kept.extend(value.map(|value| (name, value)));
+                }
+                Yaml::Map(kept)
+            }
+        })
     }
 }
 
-struct YamlVisitor;
+/// A document as it is parsed.
+enum Node {
+    Scalar(Yaml),
+    List(Vec<Tagged<Node>>),
+    Map(Vec<(String, Tagged<Node>)>),
+}
 
-impl<'de> Visitor<'de> for YamlVisitor {
-    type Value = Yaml;
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl NodeVisitor {
+    fn number<E>(digits: impl fmt::Display) -> Result<Node, E> {
+        Ok(Node::Scalar(Yaml::Number(digits.to_string())))
+    }
+}
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any YAML value")
     }
 
-    fn visit_unit<E>(self) -> Result<Yaml, E> {
-        Ok(Yaml::Null)
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Yaml::Null))
     }
 
-    fn visit_none<E>(self) -> Result<Yaml, E> {
-        Ok(Yaml::Null)
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Yaml::Null))
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Yaml, D::Error> {
-        Yaml::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Yaml, E> {
-        Ok(Yaml::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(Yaml::Bool(value)))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Yaml, E> {
-        Ok(Yaml::Number(value.to_string()))
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        NodeVisitor::number(value)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Yaml, E> {
-        Ok(Yaml::Number(value.to_string()))
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        NodeVisitor::number(value)
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<Yaml, E> {
-        Ok(Yaml::Number(value.to_string()))
+    fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
+        NodeVisitor::number(value)
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Yaml, E> {
-        Ok(Yaml::Number(value.to_string()))
+    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
+        NodeVisitor::number(value)
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Yaml, E> {
-        Ok(match Number::from_f64(value) {
-            Some(number) => Yaml::Number(number.to_string()),
-            None => Yaml::String(value.to_string()),
-        })
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        match Number::from_f64(value) {
+            Some(number) => NodeVisitor::number(number),
+            None => Ok(Node::Scalar(Yaml::String(value.to_string()))),
+        }
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Yaml, E> {
-        Ok(Yaml::String(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(Yaml::String(text.to_owned())))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Yaml, E> {
-        Ok(Yaml::String(text))
+    fn visit_string<E>(self, text: String) -> Result<Node, E> {
+        Ok(Node::Scalar(Yaml::String(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Yaml, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
             items.push(item);
         }
-        Ok(Yaml::List(items))
+        Ok(Node::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Yaml, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
         let mut entries = Vec::new();
-        while let Some((name, value)) = access.next_entry::<Yaml, Yaml>()? {
-            let name = name
-                .scalar()
-                .ok_or_else(|| serde::de::Error::custom("names in a map are text"))?;
+        while let Some((name, value)) = access.next_entry::<Node, Tagged<Node>>()? {
+            let name = match name {
+                Node::Scalar(name) => name.scalar(),
+                Node::List(_) | Node::Map(_) => None,
+            };
+            let name = name.ok_or_else(|| serde::de::Error::custom("names in a map are text"))?;
             entries.push((name, value));
         }
-        Ok(Yaml::Map(entries))
+        Ok(Node::Map(entries))
     }
 }
 
@@ -178,6 +261,23 @@ mod tests {
         };
         assert_eq!(kinds, ["boolean", "null", "string", "number", "string"]);
         assert_eq!(parsed.get("c"), parsed.get("f"));
+    }
+
+    #[test]
+    fn tags_say_what_is_taken_away() {
+        let text = "a: {b: !reset null, c: !override [1], d: 2}\ne: !reset [x]\nf: [!reset x, y]\ng: !other z\n";
+        let document = Document::parse(text).expect("valid");
+        let paths: Vec<String> = document.replaced.iter().map(|path| path.join(".")).collect();
+        assert_eq!(paths, ["a.b", "a.c", "e", "f"]);
+        assert_eq!(
+            document.root,
+            Yaml::parse("a: {c: [1], d: 2}\nf: [y]\ng: z\n").expect("valid")
+        );
+        let mut root = document.root;
+        root.remove(&["a".to_owned(), "c".to_owned()]);
+        root.remove(&["g".to_owned()]);
+        root.remove(&["f".to_owned(), "0".to_owned()]);
+        assert_eq!(root, Yaml::parse("a: {d: 2}\nf: [y]\n").expect("valid"));
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub struct Inputs<'a> {
     pub host: Host,
     /// Whether paths of contexts are relative to the file that names them.
     pub file_relative_paths: bool,
-    /// Gives the text of a file that a Compose file names; None if there is none.
+    /// Gives the text of a file that a Compose file names; None if there is none. A path that begins with `cwd://` is one
+    /// of the caller's working directory, also if the definition comes from elsewhere.
     pub read_file: &'a (dyn Fn(&str) -> Result<Option<String>, String> + Sync),
 }
 

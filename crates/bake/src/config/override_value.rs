@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::fields;
-use crate::model::parse_boolean;
+use kiln_flags::csv;
+use kiln_flags::fields::boolean;
+
 use crate::value::{Number, Type, Value, convert, decode_json};
 
 /// For a variable whose type is that of its default.
@@ -147,7 +148,7 @@ fn csv(name: &str, text: &str) -> Result<Vec<String>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    fields::split(text).map_err(|error| format!("failed to convert variable {name} from CSV: {error}"))
+    csv::line(text).map_err(|error| format!("failed to convert variable {name} from CSV: {error}"))
 }
 
 fn element(name: &str, number: usize, text: &str, of: &Type) -> Result<Value, String> {
@@ -165,7 +166,7 @@ fn failed(name: &str, of: &Type, error: &str) -> String {
 
 fn primitive(text: &str, of: &Type) -> Result<Value, String> {
     match of {
-        Type::Bool => parse_boolean(text)
+        Type::Bool => boolean(text)
             .map(Value::Bool)
             .ok_or_else(|| format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
         Type::Number => {

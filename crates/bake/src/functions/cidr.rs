@@ -17,9 +17,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
     function("cidrnetmask", &[parameter("prefix", Kind::String)], |call| {
         let prefix = prefix(call, 0)?;
-        if prefix.width == 128 {
-            return Err(FunctionError::at(0, "only IPv4 networks have a netmask"));
-        }
         Ok(Value::string(&address(prefix.width, prefix.mask()).to_string()))
     }),
     function(
@@ -135,10 +132,15 @@ fn prefix(call: &Call<'_>, argument: usize) -> Result<Prefix, FunctionError> {
 }
 
 fn new_bits(call: &Call<'_>, argument: usize) -> Result<u32, FunctionError> {
-    u32::try_from(call.integer(argument)?)
-        .ok()
-        .filter(|bits| *bits <= 128)
-        .ok_or_else(|| FunctionError::at(argument, "must be between 0 and 128"))
+    let bits = u32::try_from(call.integer(argument)?);
+    let bits = bits.map_err(|_| FunctionError::at(argument, "must not be negative"))?;
+    if bits > 32 {
+        return Err(FunctionError::at(
+            argument,
+            "may not extend prefix by more than 32 bits",
+        ));
+    }
+    Ok(bits)
 }
 
 /// The address with a number in a network; negative numbers count from the end.
@@ -181,8 +183,8 @@ fn subnets(call: &Call<'_>) -> Outcome {
             return Err(FunctionError::at(
                 argument,
                 format!(
-                    "would extend prefix to {bits} bits, which is too long for an address of {} bits",
-                    prefix.width
+                    "would extend prefix to {bits} bits, which is too long for an {} address",
+                    if prefix.width == 32 { "IPv4" } else { "IPv6" }
                 ),
             ));
         }

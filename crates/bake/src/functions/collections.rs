@@ -13,8 +13,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
         chunk,
     ),
     variadic("coalescelist", &[], nullable("vals", Kind::Any), |call| {
-        let mut lists = call.arguments.iter().filter(|value| !value.is_null());
-        let found = lists.find(|value| value.length().is_some_and(|length| length > 0));
+        if call.arguments.is_empty() {
+            return Err("at least one argument is required".into());
+        }
+        let is_list = |value: &Value| matches!(value.type_of(), Type::List(_) | Type::Tuple(_));
+        if !call.arguments.iter().all(is_list) {
+            return Err("coalescelist arguments must be lists or tuples".into());
+        }
+        let found = call
+            .arguments
+            .iter()
+            .find(|value| value.length().is_some_and(|length| length > 0));
         Ok(found.ok_or("no non-null arguments")?.clone())
     }),
     function("compact", &[parameter("list", Kind::Strings)], |call| {
@@ -30,7 +39,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         &[parameter("list", Kind::Any), parameter("value", Kind::Any)],
         |call| {
             let wanted = call.value(1)?;
-            Ok(Value::Bool(call.items(0)?.iter().any(|item| item.same(wanted))))
+            let items = call.value(0)?.items();
+            let items = items.ok_or_else(|| FunctionError::at(0, "argument must be list, tuple, or set"))?;
+            Ok(Value::Bool(items.iter().any(|item| item.same(wanted))))
         },
     ),
     function("distinct", &[parameter("list", Kind::List)], |call| {
@@ -46,18 +57,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "element",
         &[parameter("list", Kind::Any), parameter("index", Kind::Number)],
         |call| {
-            let items = call.items(0)?;
+            let (Value::List(_, items) | Value::Tuple(items)) = call.value(0)? else {
+                let is = call.value(0)?.type_of().friendly();
+                return Err(FunctionError::at(0, format!("cannot read elements from {is}")));
+            };
             if items.is_empty() {
                 return Err(FunctionError::at(0, "cannot use element function with an empty list"));
             }
-            let index = call.integer(1)?;
-            if index < 0 {
-                return Err(FunctionError::at(
-                    1,
-                    "cannot use element function with a negative index",
-                ));
-            }
-            Ok(items[index as usize % items.len()].clone())
+            // Beyond either end it goes on at the other.
+            let index = call.integer(1)?.rem_euclid(items.len() as i64);
+            Ok(items[index as usize].clone())
         },
     ),
     function("flatten", &[parameter("list", Kind::Any)], |call| {
@@ -66,12 +75,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::tuple(flat))
     }),
     function("hasindex", &INDEX, |call| {
-        if call.value(0)?.length().is_none() {
-            return Err(FunctionError::at(0, "collection must be a list, a map or a tuple"));
-        }
+        indexable(call)?;
         Ok(Value::Bool(indexed(call.value(0)?, call.value(1)?).is_some()))
     }),
     function("index", &INDEX, |call| {
+        indexable(call)?;
         indexed(call.value(0)?, call.value(1)?).ok_or_else(|| FunctionError::from("invalid index"))
     }),
     function(
@@ -100,10 +108,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
         })
     }),
     function("length", &[parameter("collection", Kind::Any)], |call| {
-        let length = call
-            .value(0)?
-            .length()
-            .ok_or_else(|| FunctionError::at(0, "collection must be a list, a map or a tuple; use strlen for text"))?;
+        let value = call.value(0)?;
+        // What an object has is known by its type; the peer counts only what is not.
+        let length = value.length().filter(|_| !matches!(value, Value::Object(_)));
+        let length = length.ok_or_else(|| {
+            let hint = match value {
+                Value::String(_) => "; use strlen for text",
+                Value::Object(_) => "; use length(keys(…)) for an object",
+                _ => "",
+            };
+            FunctionError::at(0, format!("collection must be a list, a map or a tuple{hint}"))
+        })?;
         Ok(Value::integer(length as i64))
     }),
     function(
@@ -135,7 +150,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
     function("sort", &[parameter("list", Kind::Strings)], |call| {
         let mut sorted = call.items(0)?.to_vec();
-        sorted.sort_by(|one, two| one.is_null().cmp(&two.is_null()).then_with(|| one.order(two)));
+        if let Some(position) = sorted.iter().position(Value::is_null) {
+            let message = format!("given list element {position} is null; a null string cannot be sorted");
+            return Err(FunctionError::from(message));
+        }
+        sorted.sort_by(Value::order);
         Ok(Value::list(Type::String, sorted))
     }),
     function("values", &[parameter("mapping", Kind::Any)], |call| {
@@ -215,6 +234,13 @@ fn flatten(items: &[Value], flat: &mut Vec<Value>, call: &Call<'_>) -> Result<()
     Ok(())
 }
 
+fn indexable(call: &Call<'_>) -> Result<(), FunctionError> {
+    match call.value(0)? {
+        Value::List(..) | Value::Tuple(_) | Value::Map(..) => Ok(()),
+        _ => Err(FunctionError::at(0, "collection must be a list, a map or a tuple")),
+    }
+}
+
 fn indexed(collection: &Value, key: &Value) -> Option<Value> {
     match collection {
         Value::List(_, items) | Value::Tuple(items) => match key {
@@ -253,7 +279,10 @@ fn merge(call: &Call<'_>) -> Outcome {
         call.make_room((merged.len() + more.len()).checked_mul(48))?;
         merged.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
+    let nothing = !call.arguments.is_empty() && call.arguments.iter().all(Value::is_null);
     match maps {
+        // Of nothing at all nothing is made.
+        _ if nothing => Ok(call.arguments[0].clone()),
         Some(item) if only_maps => Ok(Value::Map(item, Arc::new(merged))),
         _ => Ok(Value::object(merged)),
     }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::value::Value;
 
+use super::encoding::without_line_breaks;
 use super::{Call, Function, FunctionError, Kind, Outcome, function, parameter, variadic};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -49,13 +50,17 @@ fn hexadecimal(bytes: &[u8]) -> Value {
 fn bcrypt_hash(call: &Call<'_>) -> Outcome {
     let cost = match call.arguments.len() {
         1 => 10,
-        2 => call.integer(1)?,
+        // Less than the least means the usual.
+        2 => match call.integer(1)? {
+            ..4 => 10,
+            cost => cost,
+        },
         _ => return Err("bcrypt() takes no more than two arguments".into()),
     };
-    if !(4..=HIGHEST_COST).contains(&cost) {
+    if cost > HIGHEST_COST {
         return Err(FunctionError::at(
             1,
-            format!("the cost is between 4 and {HIGHEST_COST}"),
+            format!("a cost above {HIGHEST_COST} takes too long"),
         ));
     }
     let password = call.text(0)?;
@@ -95,15 +100,10 @@ fn named_uuid(call: &Call<'_>) -> Outcome {
         "url" => well_known(0x11),
         "oid" => well_known(0x12),
         "x500" => well_known(0x14),
-        text => hex::decode(text.replace('-', ""))
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| {
-                FunctionError::at(
-                    0,
-                    "uuidv5() doesn't support this namespace: there are dns, url, oid, x500 and UUIDs",
-                )
-            })?,
+        text => parsed_uuid(text).ok_or_else(|| {
+            let message = "uuidv5() doesn't support this namespace: there are dns, url, oid, x500 and UUIDs";
+            FunctionError::at(0, message)
+        })?,
     };
     let digest = Sha1::new()
         .chain_update(namespace)
@@ -114,10 +114,24 @@ fn named_uuid(call: &Call<'_>) -> Outcome {
     Ok(uuid(bytes, 5))
 }
 
+/// `6ba7b810-9dad-11d1-80b4-00c04fd430c8`, also as a URN, in braces or without hyphens.
+fn parsed_uuid(text: &str) -> Option<[u8; 16]> {
+    let braces = |text: &'_ str| text.strip_prefix('{')?.strip_suffix('}').map(str::to_owned);
+    let plain = match text.get(..9) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("urn:uuid:") => text[9..].to_owned(),
+        _ => braces(text).unwrap_or_else(|| text.to_owned()),
+    };
+    let hyphens: Vec<usize> = plain.match_indices('-').map(|(at, _)| at).collect();
+    if !hyphens.is_empty() && hyphens != [8, 13, 18, 23] {
+        return None;
+    }
+    hex::decode(plain.replace('-', "")).ok()?.try_into().ok()
+}
+
 /// RSA with the padding of PKCS #1, version 1.5 (RFC 8017, section 7.2.2).
 fn decrypt(call: &Call<'_>) -> Outcome {
     let ciphertext = STANDARD
-        .decode(call.text(0)?)
+        .decode(without_line_breaks(call.text(0)?))
         .map_err(|_| FunctionError::at(0, "the ciphertext is not valid base64"))?;
     let (modulus, exponent) = private_key(call.text(1)?)
         .ok_or_else(|| FunctionError::at(1, "the private key is not an RSA key in PEM form"))?;

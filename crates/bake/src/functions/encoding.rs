@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kiln_flags::csv;
 
-use crate::fields;
 use crate::value::{Entries, Type, Value, decode_json, encode_json};
 
 use super::{Call, Function, FunctionError, Kind, Outcome, function, nullable, parameter};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("base64decode", &STR, |call| {
+        let text = call.text(0)?;
         let bytes = STANDARD
-            .decode(call.text(0)?)
-            .map_err(|error| FunctionError::from(format!("failed to decode base64 data: {error}")))?;
+            .decode(without_line_breaks(text))
+            .map_err(|_| FunctionError::from(format!("failed to decode base64 data '{text}'")))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| FunctionError::from("the result of decoding the provided string is not valid UTF-8"))?;
         Ok(Value::string(&text))
@@ -45,6 +46,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 const STR: [super::Parameter; 1] = [parameter("str", Kind::String)];
 
+/// Lines of base64 may be broken anywhere.
+pub(super) fn without_line_breaks(text: &str) -> String {
+    text.replace(['\r', '\n'], "")
+}
+
 fn bytes_required(call: &Call<'_>) -> Outcome {
     let is = call.value(0)?.type_of().friendly();
     Err(FunctionError::at(0, format!("bytes required, but have {is}")))
@@ -67,7 +73,9 @@ fn url_encode(text: &str) -> String {
 fn csv_decode(call: &Call<'_>) -> Outcome {
     let text = call.text(0)?;
     call.make_room(text.len().checked_mul(16))?;
-    let mut records = fields::records(text).map_err(FunctionError::from)?.into_iter();
+    let mut records = csv::records(text)
+        .map_err(|error| FunctionError::from(error.to_string()))?
+        .into_iter();
     let header = records.next().ok_or("missing header line")?;
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = header.iter().find(|name| !seen.insert(name.as_str())) {
@@ -78,7 +86,7 @@ fn csv_decode(call: &Call<'_>) -> Outcome {
     for (number, record) in records.enumerate() {
         if record.len() != header.len() {
             return Err(FunctionError::from(format!(
-                "record on line {}: wrong number of fields",
+                "CSV parse error on line {}: wrong number of fields",
                 number + 2
             )));
         }

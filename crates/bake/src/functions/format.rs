@@ -3,7 +3,7 @@
 use num_bigint::BigInt;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::value::{Number, Type, Value, convert, encode_json};
+use crate::value::{Decimal, Number, Type, Value, convert, encode_json};
 
 use super::{Call, Function, FunctionError, Kind, Outcome, nullable, parameter, variadic};
 
@@ -74,7 +74,11 @@ fn format_list(call: &Call<'_>) -> Outcome {
 /// A verb with everything that modifies it.
 #[derive(Debug, Default)]
 struct Verb {
+    /// As it is written, with the percent sign.
+    written: String,
     letter: char,
+    /// Counted from 1.
+    argument: usize,
     sharp: bool,
     plus: bool,
     minus: bool,
@@ -86,144 +90,179 @@ struct Verb {
 
 fn formatted(pattern: &str, arguments: &[Value], room: usize) -> Result<String, FunctionError> {
     let mut text = String::new();
-    let mut next = 0;
+    let mut next = 1;
     let mut highest = 0;
-    let mut letters = pattern.char_indices().peekable();
-    while let Some((start, letter)) = letters.next() {
-        if letter != '%' {
-            text.push(letter);
-            continue;
-        }
-        let mut verb = Verb::default();
-        let mut explicit = None;
-        let unfinished = || {
-            FunctionError::from(format!(
-                "unrecognized format character at offset {start}: the format ends within a verb"
-            ))
-        };
-        loop {
-            let (_, letter) = letters.next().ok_or_else(unfinished)?;
-            match letter {
-                '#' => verb.sharp = true,
-                '+' => verb.plus = true,
-                '-' => verb.minus = true,
-                ' ' => verb.space = true,
-                '0' if verb.width.is_none() && verb.precision.is_none() => verb.zero = true,
-                '0'..='9' => {
-                    let mut number = letter.to_digit(10).unwrap_or(0) as usize;
-                    while let Some(digit) = letters.peek().and_then(|(_, letter)| letter.to_digit(10)) {
-                        letters.next();
-                        number = number.saturating_mul(10).saturating_add(digit as usize);
-                    }
-                    if number > WIDEST {
-                        return Err(FunctionError::from(format!(
-                            "width of more than {WIDEST} at offset {start}"
-                        )));
-                    }
-                    if verb.precision.is_some() {
-                        verb.precision = Some(number);
-                    } else {
-                        verb.width = Some(number);
-                    }
-                }
-                '.' => verb.precision = Some(0),
-                '[' => {
-                    let mut number = 0usize;
-                    loop {
-                        match letters.next().ok_or_else(unfinished)? {
-                            (_, ']') => break,
-                            (_, digit) if digit.is_ascii_digit() => {
-                                number = number.saturating_mul(10).saturating_add(digit as usize - '0' as usize);
-                            }
-                            (at, _) => {
-                                return Err(FunctionError::from(format!("invalid argument index at offset {at}")));
-                            }
-                        }
-                    }
-                    explicit = Some(number);
-                }
-                letter => {
-                    verb.letter = letter;
-                    break;
-                }
-            }
-        }
-        if verb.letter == '%' {
+    let mut at = 0;
+    while let Some(percent) = pattern[at..].find('%').map(|found| found + at) {
+        text.push_str(&pattern[at..percent]);
+        if pattern[percent + 1..].starts_with('%') {
             text.push('%');
+            at = percent + 2;
             continue;
         }
-        let position = explicit.unwrap_or(next + 1);
-        next = position;
-        highest = highest.max(position);
-        let argument = position
-            .checked_sub(1)
-            .and_then(|position| arguments.get(position))
-            .ok_or_else(|| {
-                FunctionError::from(format!(
-                    "not enough arguments for \"%{}\" at {start}: need index {position} but have {} total",
-                    verb.letter,
-                    arguments.len()
-                ))
-            })?;
-        let written = verb.write(argument).map_err(|why| {
-            FunctionError::from(format!("unsupported value for \"%{}\" at {start}: {why}", verb.letter))
+        let verb = Verb::parse(pattern, percent, next)?;
+        at = percent + verb.written.len();
+        next = verb.argument + 1;
+        highest = highest.max(verb.argument);
+        let written = &verb.written;
+        let argument = arguments.get(verb.argument - 1).ok_or_else(|| {
+            FunctionError::from(format!(
+                "not enough arguments for {written:?} at {percent}: need index {} but have {} total",
+                verb.argument,
+                arguments.len()
+            ))
         })?;
-        text.push_str(&written);
+        if argument.is_null() && verb.letter != 'v' {
+            return Err(FunctionError::from(format!(
+                "unsupported value for {written:?} at {percent}: null value cannot be formatted"
+            )));
+        }
+        if !"vtbdoxXeEfgGsq".contains(verb.letter) {
+            return Err(FunctionError::from(format!(
+                "unsupported format verb {:?} in {written:?} at offset {percent}",
+                verb.letter
+            )));
+        }
+        let shown = verb
+            .shown(argument)
+            .map_err(|why| FunctionError::from(format!("unsupported value for {written:?} at {percent}: {why}")))?;
+        text.push_str(&shown);
         if text.len() > room {
             return Err("the result is too large".into());
         }
     }
-    if highest < arguments.len() && !pattern.contains("%[") {
-        return Err(FunctionError::at(
-            highest + 1,
-            format!("too many arguments; only {highest} used by format string"),
-        ));
+    text.push_str(&pattern[at..]);
+    if highest < arguments.len() {
+        // What is given and not shown is a mistake.
+        let message = match highest {
+            0 => "too many arguments; no verbs in format string".to_owned(),
+            highest => format!("too many arguments; only {highest} used by format string"),
+        };
+        return Err(FunctionError::at(highest + 1, message));
     }
     Ok(text)
 }
 
-impl Verb {
-    fn write(&self, argument: &Value) -> Result<String, String> {
-        match self.letter {
-            'v' if self.sharp => Ok(self.padded(encode_json(argument))),
-            'v' => match argument {
-                Value::Null(_) => Ok(self.padded("null".to_owned())),
-                Value::Number(number) => Ok(self.padded_number(&number.to_string())),
-                Value::String(_) | Value::Bool(_) => self.text(argument),
-                _ => Ok(self.padded(encode_json(argument))),
-            },
-            't' => match convert(argument, &Type::Bool).map_err(|error| error.message)? {
-                Value::Bool(value) => Ok(self.padded(value.to_string())),
-                _ => Err("must not be null".to_owned()),
-            },
-            's' => self.text(argument),
-            'q' => match convert(argument, &Type::String).map_err(|error| error.message)? {
-                Value::String(text) => Ok(self.padded(encode_json(&Value::String(text)))),
-                _ => Ok(self.padded("null".to_owned())),
-            },
-            'd' | 'b' | 'o' | 'x' | 'X' => self.integer(argument),
-            'e' | 'E' | 'f' | 'g' | 'G' => self.float(argument),
-            other => Err(format!("unrecognized format character {other:?}")),
+/// Goes through a pattern letter by letter.
+struct Letters<'a> {
+    rest: std::iter::Peekable<std::str::CharIndices<'a>>,
+    /// Where the verb begins.
+    start: usize,
+}
+
+impl Letters<'_> {
+    fn take(&mut self, wanted: char) -> bool {
+        self.rest.next_if(|(_, letter)| *letter == wanted).is_some()
+    }
+
+    /// A number without leading zeros, if one stands here.
+    fn number(&mut self) -> Result<Option<usize>, FunctionError> {
+        match self.rest.peek() {
+            Some((_, '1'..='9')) => self.digits().map(Some),
+            _ => Ok(None),
         }
     }
 
+    fn digits(&mut self) -> Result<usize, FunctionError> {
+        let mut number = 0usize;
+        while let Some((_, digit)) = self.rest.next_if(|(_, letter)| letter.is_ascii_digit()) {
+            number = number * 10 + digit.to_digit(10).unwrap_or(0) as usize;
+            if number > WIDEST {
+                return Err(FunctionError::from(format!(
+                    "width of more than {WIDEST} at offset {}",
+                    self.start
+                )));
+            }
+        }
+        Ok(number)
+    }
+
+    /// What stands here is not what may.
+    fn unexpected(&mut self) -> FunctionError {
+        FunctionError::from(match self.rest.next() {
+            Some((at, letter)) => format!("unrecognized format character {letter:?} at offset {}", self.start + at),
+            None => format!("invalid format string starting at offset {}", self.start),
+        })
+    }
+}
+
+impl Verb {
+    /// `%`, flags, `[argument]`, width, `.precision` and a letter, in this order.
+    fn parse(pattern: &str, start: usize, next: usize) -> Result<Verb, FunctionError> {
+        let mut letters = Letters {
+            rest: pattern[start..].char_indices().peekable(),
+            start,
+        };
+        letters.rest.next();
+        let mut verb = Verb {
+            argument: next,
+            ..Verb::default()
+        };
+        while let Some((_, flag)) = letters.rest.next_if(|(_, letter)| "0#-+ ".contains(*letter)) {
+            match flag {
+                '0' => verb.zero = true,
+                '#' => verb.sharp = true,
+                '-' => verb.minus = true,
+                '+' => verb.plus = true,
+                _ => verb.space = true,
+            }
+        }
+        if letters.take('[') {
+            verb.argument = letters.number()?.ok_or_else(|| letters.unexpected())?;
+            if !letters.take(']') {
+                return Err(letters.unexpected());
+            }
+        }
+        verb.width = letters.number()?;
+        if letters.take('.') {
+            verb.precision = Some(letters.digits()?);
+        }
+        match letters.rest.peek() {
+            Some((at, letter)) if letter.is_ascii_alphabetic() => {
+                verb.letter = *letter;
+                verb.written = pattern[start..=start + at].to_owned();
+                Ok(verb)
+            }
+            _ => Err(letters.unexpected()),
+        }
+    }
+
+    fn shown(&self, argument: &Value) -> Result<String, String> {
+        match self.letter {
+            'v' => Ok(self.padded(match argument {
+                Value::String(text) if !self.sharp => text.to_string(),
+                Value::Number(number) if !self.sharp => {
+                    let sign = if number.is_negative() { "-" } else { "" };
+                    format!("{sign}{}", Decimal::general(number, None))
+                }
+                other => encode_json(other),
+            })),
+            't' => match convert(argument, &Type::Bool).map_err(|error| error.message)? {
+                Value::Bool(value) => Ok(value.to_string()),
+                _ => Err("bool required".to_owned()),
+            },
+            's' => Ok(self.padded(self.text(argument)?)),
+            'q' => Ok(self.padded(encode_json(&Value::string(&self.text(argument)?)))),
+            'd' | 'b' | 'o' | 'x' | 'X' => self.integer(argument),
+            _ => self.float(argument),
+        }
+    }
+
+    /// As much of a text as the precision lets through; a precision of zero is none.
     fn text(&self, argument: &Value) -> Result<String, String> {
         match convert(argument, &Type::String).map_err(|error| error.message)? {
-            Value::String(text) => {
-                let cut: String = match self.precision {
-                    Some(precision) => text.graphemes(true).take(precision).collect(),
-                    None => text.to_string(),
-                };
-                Ok(self.padded(cut))
-            }
-            _ => Err("must not be null".to_owned()),
+            Value::String(text) => Ok(match self.precision {
+                Some(precision @ 1..) => text.graphemes(true).take(precision).collect(),
+                _ => text.to_string(),
+            }),
+            _ => Err("string required".to_owned()),
         }
     }
 
     fn number(argument: &Value) -> Result<Number, String> {
         match convert(argument, &Type::Number).map_err(|error| error.message)? {
             Value::Number(number) => Ok(number),
-            _ => Err("must not be null".to_owned()),
+            _ => Err("number required".to_owned()),
         }
     }
 
@@ -242,101 +281,64 @@ impl Verb {
             digits = digits.to_uppercase();
         }
         if let Some(precision) = self.precision {
+            if precision == 0 && number.is_zero() {
+                return Ok(String::new());
+            }
             digits = format!("{digits:0>precision$}");
         }
-        let sign = if number.is_negative() { "-" } else { "" };
+        let sign = self.sign(&number);
         let prefix = if self.sharp { prefix } else { "" };
-        Ok(self.padded_number(&format!("{sign}{prefix}{digits}")))
+        if self.zero && !self.minus && self.precision.is_none() {
+            let width = self.width.unwrap_or(0).saturating_sub(sign.len() + prefix.len());
+            digits = format!("{digits:0>width$}");
+        }
+        Ok(self.spaced(&format!("{sign}{prefix}{digits}")))
     }
 
     fn float(&self, argument: &Value) -> Result<String, String> {
         let number = Verb::number(argument)?;
-        let value = number.to_f64();
-        let text = match self.letter {
-            'f' => match self.precision {
-                Some(precision) => format!("{value:.precision$}"),
-                None => format!("{value:.6}"),
-            },
-            'e' | 'E' => exponent(&format!("{value:.*e}", self.precision.unwrap_or(6))),
-            _ => general(value, self.precision),
+        let mut digits = match self.letter {
+            'f' => Decimal::exact(&number).fixed(self.precision.unwrap_or(6)),
+            'e' | 'E' => Decimal::exact(&number).scientific(self.precision.unwrap_or(6)),
+            _ => Decimal::general(&number, self.precision),
         };
-        let text = if self.letter.is_uppercase() {
-            text.to_uppercase()
-        } else {
-            text
-        };
-        Ok(self.padded_number(&text))
+        if self.letter.is_uppercase() {
+            digits = digits.to_uppercase();
+        }
+        let sign = self.sign(&number);
+        if self.zero && !self.minus {
+            let width = self.width.unwrap_or(0).saturating_sub(sign.len());
+            digits = format!("{digits:0>width$}");
+        }
+        Ok(self.spaced(&format!("{sign}{digits}")))
     }
 
+    fn sign(&self, number: &Number) -> &'static str {
+        match (number.is_negative(), self.plus, self.space) {
+            (true, ..) => "-",
+            (false, true, _) => "+",
+            (false, false, true) => " ",
+            (false, false, false) => "",
+        }
+    }
+
+    /// Made as wide as is wanted, with zeros where they are asked for.
     fn padded(&self, text: String) -> String {
+        let padding = if self.zero { "0" } else { " " };
+        self.filled(text, padding)
+    }
+
+    fn spaced(&self, text: &str) -> String {
+        self.filled(text.to_owned(), " ")
+    }
+
+    fn filled(&self, text: String, padding: &str) -> String {
         let width = self.width.unwrap_or(0);
         let missing = width.saturating_sub(text.graphemes(true).count());
         if self.minus {
-            text + &" ".repeat(missing)
+            text + &padding.repeat(missing)
         } else {
-            " ".repeat(missing) + &text
+            padding.repeat(missing) + &text
         }
-    }
-
-    fn padded_number(&self, text: &str) -> String {
-        let (sign, digits) = match text.strip_prefix('-') {
-            Some(digits) => ("-", digits),
-            None if self.plus => ("+", text),
-            None if self.space => (" ", text),
-            None => ("", text),
-        };
-        if self.zero && !self.minus {
-            let width = self.width.unwrap_or(0).saturating_sub(sign.len());
-            return format!("{sign}{digits:0>width$}");
-        }
-        self.padded(format!("{sign}{digits}"))
-    }
-}
-
-/// Exponents have a sign and two digits at least.
-fn exponent(text: &str) -> String {
-    match text.split_once('e') {
-        Some((mantissa, exponent)) => {
-            let (sign, digits) = match exponent.strip_prefix('-') {
-                Some(digits) => ('-', digits),
-                None => ('+', exponent),
-            };
-            format!("{mantissa}e{sign}{digits:0>2}")
-        }
-        None => text.to_owned(),
-    }
-}
-
-/// The shorter of both forms: an exponent for very large and very small numbers.
-fn general(value: f64, precision: Option<usize>) -> String {
-    let scientific = match precision {
-        Some(precision) => format!("{value:.*e}", precision.max(1) - 1),
-        None => format!("{value:e}"),
-    };
-    let power: i32 = scientific
-        .split_once('e')
-        .and_then(|(_, power)| power.parse().ok())
-        .unwrap_or(0);
-    let limit = precision.map_or(21, |precision| precision.max(1) as i32);
-    if power < -4 || power >= limit {
-        let (mantissa, power) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-        let mantissa = if mantissa.contains('.') {
-            mantissa.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            mantissa
-        };
-        return exponent(&format!("{mantissa}e{power}"));
-    }
-    match precision {
-        Some(precision) => {
-            let places = (precision.max(1) as i32 - 1 - power).max(0) as usize;
-            let text = format!("{value:.places$}");
-            if text.contains('.') {
-                text.trim_end_matches('0').trim_end_matches('.').to_owned()
-            } else {
-                text
-            }
-        }
-        None => format!("{value}"),
     }
 }

@@ -13,6 +13,8 @@ mod numbers;
 mod regular;
 mod semver;
 mod sets;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 mod time;
 

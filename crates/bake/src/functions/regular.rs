@@ -48,7 +48,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 const PATTERN: [super::Parameter; 2] = [parameter("pattern", Kind::String), parameter("string", Kind::String)];
 
 fn compiled(call: &Call<'_>, number: usize) -> Result<Regex, FunctionError> {
-    let pattern = Regex::new(&unquoted(call.text(number)?)).map_err(|error| {
+    let pattern = Regex::new(&translated(call.text(number)?)).map_err(|error| {
         let message = error.to_string();
         let last = message.lines().last().unwrap_or_default().to_owned();
         FunctionError::at(number, format!("invalid regexp pattern: {last}"))
@@ -61,26 +61,106 @@ fn compiled(call: &Call<'_>, number: usize) -> Result<Regex, FunctionError> {
     Ok(pattern)
 }
 
-/// `\Q…\E` takes the text in it literally.
-fn unquoted(pattern: &str) -> String {
+/// A pattern of RE2 as one of the library here, where the two mean different things by the same letters.
+fn translated(pattern: &str) -> String {
     let mut result = String::new();
     let mut rest = pattern;
-    while let Some(start) = rest.find("\\Q") {
-        // `\\Q` is a backslash and the letter Q.
-        let slashes = rest[..start].len() - rest[..start].trim_end_matches('\\').len();
-        if slashes % 2 == 1 {
-            result.push_str(&rest[..start + 2]);
-            rest = &rest[start + 2..];
-            continue;
+    // How many letters of a class in brackets were read; None outside of one.
+    let mut class: Option<usize> = None;
+    while let Some(letter) = rest.chars().next() {
+        let behind = &rest[letter.len_utf8()..];
+        let mut length = letter.len_utf8();
+        let inside = class;
+        if let Some(count) = &mut class {
+            *count += 1;
         }
-        result.push_str(&rest[..start]);
-        let quoted = &rest[start + 2..];
-        let end = quoted.find("\\E");
-        result.push_str(&regex::escape(&quoted[..end.unwrap_or(quoted.len())]));
-        rest = end.map_or("", |end| &quoted[end + 2..]);
+        match (letter, inside) {
+            ('\\', _) => {
+                let (written, read) = translated_escape(behind, inside.is_some());
+                result.push_str(&written);
+                length += read;
+            }
+            ('[', None) => {
+                class = Some(0);
+                result.push('[');
+                if behind.starts_with('^') {
+                    result.push('^');
+                    length += 1;
+                }
+            }
+            // A bracket that closes nothing yet stands for itself.
+            (']', Some(1..)) => {
+                class = None;
+                result.push(']');
+            }
+            ('[', Some(_)) if behind.starts_with(':') => match behind.find(":]") {
+                Some(end) => {
+                    length += end + 2;
+                    result.push_str(&rest[..length]);
+                }
+                None => result.push_str("\\["),
+            },
+            // Classes are not computed with.
+            ('[' | '&' | '~' | ']', Some(_)) => {
+                result.push('\\');
+                result.push(letter);
+            }
+            ('-', Some(_)) if behind.starts_with('-') => {
+                result.push_str("-\\-");
+                length += 1;
+            }
+            ('{', None) if !is_repetition(behind) => result.push_str("\\{"),
+            (letter, _) => result.push(letter),
+        }
+        rest = &rest[length..];
     }
-    result.push_str(rest);
     result
+}
+
+/// What follows a backslash, and how many bytes of it were read. Digits, words and spaces are those of ASCII.
+fn translated_escape(behind: &str, in_class: bool) -> (String, usize) {
+    const DIGIT: &str = "0-9";
+    const WORD: &str = "0-9A-Za-z_";
+    const SPACE: &str = "\\t\\n\\f\\r ";
+    let Some(letter) = behind.chars().next() else {
+        return ("\\".to_owned(), 0);
+    };
+    let of_class = |members: &str| match in_class {
+        true => members.to_owned(),
+        false => format!("[{members}]"),
+    };
+    let written = match letter {
+        'Q' => {
+            let quoted = &behind[1..];
+            let end = quoted.find("\\E");
+            let read = end.map_or(behind.len(), |end| end + 3);
+            return (regex::escape(&quoted[..end.unwrap_or(quoted.len())]), read);
+        }
+        'd' => of_class(DIGIT),
+        'w' => of_class(WORD),
+        's' => of_class(SPACE),
+        'D' => format!("[^{DIGIT}]"),
+        'W' => format!("[^{WORD}]"),
+        'S' => format!("[^{SPACE}]"),
+        'b' if !in_class => "(?-u:\\b)".to_owned(),
+        '<' | '>' => letter.to_string(),
+        'p' | 'P' | 'x' if behind[1..].starts_with('{') => {
+            let read = behind.find('}').map_or(behind.len(), |end| end + 1);
+            return (format!("\\{}", &behind[..read]), read);
+        }
+        letter => format!("\\{letter}"),
+    };
+    (written, letter.len_utf8())
+}
+
+/// Whether `2}`, `2,}` or `2,3}` follows a brace. Any other brace stands for itself.
+fn is_repetition(behind: &str) -> bool {
+    let Some((inner, _)) = behind.split_once('}') else {
+        return false;
+    };
+    let (least, most) = inner.split_once(',').unwrap_or((inner, ""));
+    let digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+    !least.is_empty() && digits(least) && digits(most)
 }
 
 /// Without groups the match; else a tuple of the groups, or an object if they have names.

@@ -23,7 +23,11 @@ fn compare(call: &Call<'_>) -> Outcome {
         .split("||")
         .map(|alternative| all_of(alternative).ok_or_else(invalid))
         .collect::<Result<Vec<_>, _>>()?;
-    let fits = |all: &Vec<Constraint>| all.iter().all(|constraint| constraint.holds(&version));
+    let fits = |all: &Vec<Constraint>| {
+        // A pre-release is wanted only where one of the constraints names one.
+        let wanted = version.pre.is_empty() || all.iter().any(|constraint| !constraint.version.pre.is_empty());
+        wanted && all.iter().all(|constraint| constraint.holds(&version))
+    };
     Ok(Value::Bool(alternatives.iter().any(fits)))
 }
 
@@ -116,8 +120,10 @@ fn pre_release(one: &str, two: &str) -> Ordering {
 #[derive(Debug)]
 struct Constraint {
     operator: Operator,
-    /// None for `*`.
-    version: Option<Version>,
+    /// What is open in it is missing.
+    version: Version,
+    /// Whether no number is given at all: `*`.
+    any: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,52 +190,64 @@ impl Constraint {
     fn new(operator: Operator, text: &str) -> Option<Constraint> {
         let wild = |part: &str| matches!(part, "*" | "x" | "X");
         let bare = text.strip_prefix('v').unwrap_or(text);
-        let (numbers, _) = bare.split_once(['-', '+']).unwrap_or((bare, ""));
+        let (numbers, tail) = bare.split_at(bare.find(['-', '+']).unwrap_or(bare.len()));
         let known: Vec<&str> = numbers.split('.').take_while(|part| !wild(part)).collect();
         if !numbers.split('.').skip(known.len()).all(wild) {
             return None;
         }
-        let version = match (known.is_empty(), known.len() == numbers.split('.').count()) {
-            (true, _) => None,
-            (false, true) => Some(Version::parse(text)?),
-            (false, false) => Some(Version::parse(&known.join("."))?),
-        };
-        Some(Constraint { operator, version })
+        let any = known.is_empty();
+        let known = if any { "0".to_owned() } else { known.join(".") };
+        Some(Constraint {
+            operator,
+            version: Version::parse(&format!("{known}{tail}"))?,
+            any,
+        })
     }
 
     fn holds(&self, version: &Version) -> bool {
-        let Some(wanted) = &self.version else {
-            return version.pre.is_empty() && self.operator != Operator::NotEqual;
-        };
-        // A pre-release is wanted only where the constraint names one.
-        if !version.pre.is_empty() && wanted.pre.is_empty() && self.operator != Operator::NotEqual {
-            return false;
-        }
+        let wanted = &self.version;
         let order = version.order(wanted);
-        let same_part = || match (wanted.minor, wanted.patch) {
-            (None, _) => version.major == wanted.major,
-            (Some(minor), None) => version.major == wanted.major && version.minor.unwrap_or(0) == minor,
-            (Some(_), Some(_)) => order.is_eq(),
-        };
-        let (major, minor, patch) = version.numbers();
+        let (major, minor, _) = version.numbers();
+        // Which numbers are open; of `*` none is, and it counts as 0.0.0.
+        let open_minor = !self.any && wanted.minor.is_none();
+        let open_patch = !self.any && wanted.minor.is_some() && wanted.patch.is_none();
+        let is_open = self.any || wanted.patch.is_none();
+        let wanted_minor = wanted.minor.unwrap_or(0);
         match self.operator {
-            Operator::Equal => same_part(),
-            Operator::NotEqual => !same_part(),
-            Operator::Greater => order.is_gt() && !(wanted.patch.is_none() && same_part()),
+            Operator::Equal if is_open => self.is_near(version),
+            Operator::Equal => order.is_eq(),
+            Operator::NotEqual if open_minor => major != wanted.major,
+            Operator::NotEqual if open_patch => {
+                (major, minor) != (wanted.major, wanted_minor) || version.pre != wanted.pre
+            }
+            Operator::NotEqual => order.is_ne(),
+            Operator::Greater if open_minor => major > wanted.major,
+            Operator::Greater if open_patch => (major, minor) > (wanted.major, wanted_minor),
+            Operator::Greater => order.is_gt(),
             Operator::GreaterOrEqual => order.is_ge(),
             Operator::Less => order.is_lt(),
-            Operator::LessOrEqual => order.is_le() || (wanted.patch.is_none() && same_part()),
-            Operator::Tilde => {
-                order.is_ge() && major == wanted.major && wanted.minor.is_none_or(|wanted| minor == wanted)
-            }
+            Operator::LessOrEqual if open_minor => major <= wanted.major,
+            Operator::LessOrEqual if is_open => (major, minor) <= (wanted.major, wanted_minor),
+            Operator::LessOrEqual => order.is_le(),
+            Operator::Tilde => self.is_near(version),
             Operator::Caret => {
                 let caret = match (wanted.major, wanted.minor, wanted.patch) {
-                    (0, Some(0), Some(wanted)) => major == 0 && minor == 0 && patch == wanted,
+                    _ if self.any => true,
+                    (0, Some(0), Some(patch)) => version.numbers() == (0, 0, patch),
                     (0, Some(wanted), _) => major == 0 && minor == wanted,
                     (wanted, ..) => major == wanted,
                 };
                 order.is_ge() && caret
             }
         }
+    }
+
+    /// `~1.2.3`: of the same minor version, or of the same major one if no minor one is named. `~0.0.0` is everything.
+    fn is_near(&self, version: &Version) -> bool {
+        let wanted = &self.version;
+        let (major, minor, _) = version.numbers();
+        let everything = self.any || (wanted.patch.is_some() && wanted.numbers() == (0, 0, 0));
+        let near = major == wanted.major && wanted.minor.is_none_or(|wanted| minor == wanted);
+        version.order(wanted).is_ge() && (everything || near)
     }
 }

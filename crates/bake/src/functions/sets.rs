@@ -63,12 +63,12 @@ fn combine(call: &Call<'_>, apply: impl Fn(&mut Vec<Value>, &[Value])) -> Outcom
     Ok(Value::set(item, all))
 }
 
-/// Every way of taking one item of each: sets of tuples, lists if any argument is ordered.
+/// Every way of taking one item of each: a set of tuples, or a list if every argument has an order.
 fn product(call: &Call<'_>) -> Outcome {
     if call.arguments.len() < 2 {
         return Err("at least two arguments are required".into());
     }
-    let ordered = call.arguments.iter().any(|value| !matches!(value, Value::Set(..)));
+    let ordered = call.arguments.iter().all(|value| !matches!(value, Value::Set(..)));
     let mut count: usize = 1;
     let mut columns: Vec<(Type, Vec<Value>)> = Vec::new();
     for (number, value) in call.arguments.iter().enumerate() {

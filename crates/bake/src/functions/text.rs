@@ -206,12 +206,13 @@ fn substring(call: &Call<'_>) -> Outcome {
     let clusters: Vec<&str> = call.text(0)?.graphemes(true).collect();
     let (offset, length) = (call.integer(1)?, call.integer(2)?);
     let total = clusters.len() as i64;
+    // What would begin before the text begins with it.
     let start = if offset < 0 {
-        offset.saturating_add(total)
+        offset.saturating_add(total).max(0)
     } else {
         offset
     };
-    if start < 0 || start >= total || length == 0 {
+    if start >= total || length == 0 {
         return Ok(Value::string(""));
     }
     let end = if length < 0 {

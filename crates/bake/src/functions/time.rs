@@ -3,6 +3,7 @@
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
+use kiln_flags::duration::nanoseconds;
 
 use crate::value::{Entries, Number, Value};
 
@@ -37,7 +38,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         |call| {
             let time = Moment::parse(call.text(0)?).map_err(|error| FunctionError::at(0, error))?;
-            let duration = duration(call.text(1)?).ok_or_else(|| {
+            let duration = nanoseconds(call.text(1)?).ok_or_else(|| {
                 FunctionError::at(
                     1,
                     format!("time: invalid duration {:?}", call.text(1).unwrap_or_default()),
@@ -45,7 +46,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             })?;
             let moved = time
                 .time
-                .checked_add(duration)
+                .checked_add(SignedDuration::from_nanos(duration))
                 .map_err(|_| FunctionError::from("the result is out of range"))?;
             Ok(Value::string(&Moment { time: moved, ..time }.rfc3339()))
         },
@@ -129,12 +130,9 @@ impl Moment {
         format!("{sign}{:02}{separator}{:02}", minutes / 60, minutes % 60)
     }
 
+    /// In whole seconds.
     fn rfc3339(&self) -> String {
         let clock = self.clock();
-        let fraction = match clock.subsec_nanosecond() {
-            0 => String::new(),
-            nanoseconds => format!(".{}", format!("{nanoseconds:09}").trim_end_matches('0')),
-        };
         let zone = if self.offset.is_zero() {
             "Z".to_owned()
         } else {
@@ -142,7 +140,7 @@ impl Moment {
         };
         let (date, time) = (clock.date(), clock.time());
         format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{fraction}{zone}",
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{zone}",
             date.year(),
             date.month(),
             date.day(),
@@ -310,50 +308,4 @@ fn unknown_verb(verb: &str) -> String {
         _ => "there is no such verb; put literal text in single quotes",
     };
     format!("invalid date format verb {verb:?}: {known}")
-}
-
-/// A duration as Go writes it: `1h30m`, `-1.5h`, `300ms`.
-fn duration(text: &str) -> Option<SignedDuration> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(SignedDuration::ZERO);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total: i128 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let (number, behind) = rest.split_at(digits);
-        let unit_end = behind
-            .find(|letter: char| letter.is_ascii_digit() || letter == '.')
-            .unwrap_or(behind.len());
-        let (unit, behind) = behind.split_at(unit_end);
-        let nanoseconds: i128 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || whole.len() > 15 || fraction.contains('.') {
-            return None;
-        }
-        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        total += whole * nanoseconds;
-        let fraction = &fraction[..fraction.len().min(12)];
-        if !fraction.is_empty() {
-            total += fraction.parse::<i128>().ok()? * nanoseconds / 10i128.pow(fraction.len() as u32);
-        }
-        rest = behind;
-    }
-    let total = if negative { -total } else { total };
-    let seconds = i64::try_from(total / 1_000_000_000).ok()?;
-    Some(SignedDuration::new(seconds, (total % 1_000_000_000) as i32))
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use kiln_flags::csv;
+use kiln_flags::fields::boolean;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-
-use crate::fields;
 
 /// Further `key=value` fields.
 pub(super) type Fields = BTreeMap<String, String>;
@@ -118,18 +118,14 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// A boolean as the peer reads it from text.
-pub fn parse_boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
+/// The fields of one line of CSV.
+fn split(text: &str) -> Result<Vec<String>, String> {
+    csv::line(text).map_err(|error| error.to_string())
 }
 
 /// An attestation's short form: a boolean, or its fields without the type.
 pub fn canonical_attest(kind: &str, text: &str) -> String {
-    match parse_boolean(text) {
+    match boolean(text) {
         Some(on) => format!("type={kind},disabled={}", !on),
         None => format!("type={kind},{text}"),
     }
@@ -151,7 +147,7 @@ pub fn parse_cache_entries(texts: &[String]) -> Result<Vec<CacheEntry>, String> 
         if text.contains('=') {
             entries.push(CacheEntry::parse(text)?);
         } else {
-            for reference in fields::split(text)? {
+            for reference in split(text)? {
                 entries.push(CacheEntry::parse(&reference)?);
             }
         }
@@ -169,7 +165,7 @@ fn key_and_value(field: &str) -> Result<(String, &str), String> {
 impl CacheEntry {
     /// From its text.
     pub fn parse(text: &str) -> Result<CacheEntry, String> {
-        let all = fields::split(text)?;
+        let all = split(text)?;
         if let [reference] = all.as_slice()
             && !reference.contains('=')
         {
@@ -204,7 +200,7 @@ impl CacheEntry {
 impl Export {
     /// From its text; a bare path is a directory, and `-` an archive on standard output.
     pub fn parse(text: &str) -> Result<Export, String> {
-        let all = fields::split(text)?;
+        let all = split(text)?;
         if all == [text] && !text.starts_with("type=") {
             return Ok(Export {
                 kind: if text == "-" { "tar" } else { "local" }.to_owned(),
@@ -235,7 +231,7 @@ impl Attest {
     /// From its text.
     pub fn parse(text: &str) -> Result<Attest, String> {
         let mut fields = Fields::new();
-        for field in fields::split(text)? {
+        for field in split(text)? {
             let (key, value) = field.split_once('=').ok_or_else(|| format!("invalid value {field}"))?;
             let known = key.to_lowercase();
             let name = if ["type", "disabled"].contains(&known.trim()) {
@@ -253,7 +249,7 @@ impl Attest {
         let kind = fields.remove("type").filter(|kind| !kind.is_empty());
         let kind = kind.ok_or("attestation type not specified")?;
         let disabled = match fields.remove("disabled") {
-            Some(text) => parse_boolean(&text).ok_or_else(|| format!("invalid value disabled={text}"))?,
+            Some(text) => boolean(&text).ok_or_else(|| format!("invalid value disabled={text}"))?,
             None => false,
         };
         Ok(Attest {
@@ -269,7 +265,7 @@ impl Secret {
     pub fn parse(text: &str) -> Result<Secret, String> {
         let mut secret = Secret::default();
         let mut kind = None;
-        for field in fields::split(text).map_err(|error| format!("failed to parse csv secret: {error}"))? {
+        for field in csv::line(text).map_err(|error| format!("failed to parse csv secret: {error}"))? {
             let (key, value) = field
                 .split_once('=')
                 .ok_or_else(|| format!("invalid field '{field}' must be a key=value pair"))?;
@@ -318,7 +314,7 @@ impl Policy {
     /// From its text.
     pub fn parse(text: &str) -> Result<Policy, String> {
         let mut policy = Policy::default();
-        for field in fields::split(text)? {
+        for field in split(text)? {
             let (key, value) = key_and_value(&field)?;
             policy.set(&key, value, &field)?;
         }
@@ -336,7 +332,7 @@ impl Policy {
 
     fn set(&mut self, key: &str, value: &str, field: &str) -> Result<(), String> {
         let invalid = || format!("invalid value {field}");
-        let flag = || parse_boolean(value).ok_or_else(invalid);
+        let flag = || boolean(value).ok_or_else(invalid);
         match key {
             "filename" if value.is_empty() => return Err(invalid()),
             "filename" => self.files.push(value.to_owned()),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use kiln_flags::fields::boolean;
+
 use crate::diagnostic::suggestion;
 use crate::entitlement::Entitlements;
 use crate::error::BakeError;
-use crate::model::{
-    Attest, Config, Export, Policy, Secret, Ssh, Target, parse_boolean, parse_cache_entries, parse_entries,
-};
+use crate::model::{Attest, Config, Export, Policy, Secret, Ssh, Target, parse_cache_entries, parse_entries};
 
 use super::{Selection, matches};
 
@@ -164,8 +164,7 @@ fn apply_one(target: &mut Target, key: &str, set: &Override, granted: &mut Entit
     let value = set.value.clone();
     let name = name.to_owned();
     let flag = || {
-        parse_boolean(&set.value)
-            .ok_or_else(|| failed(format!("invalid value {} for boolean key {attribute}", set.value)))
+        boolean(&set.value).ok_or_else(|| failed(format!("invalid value {} for boolean key {attribute}", set.value)))
     };
     match attribute {
         "context" => target.context = Some(value),

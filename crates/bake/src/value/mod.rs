@@ -1,6 +1,7 @@
 //! Values and types, as the peer's language has them: `go-cty`'s, of which bake files only ever see known values.
 
 mod convert;
+mod decimal;
 mod json;
 mod number;
 mod value_type;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
 
 pub use convert::{ConversionError, convert, convert_all_to_one, mismatch, unify};
+pub(crate) use decimal::Decimal;
 pub use json::{decode as decode_json, encode as encode_json};
 pub use number::Number;
 pub use value_type::Type;

@@ -134,6 +134,11 @@ impl Number {
         self.mantissa.is_zero()
     }
 
+    /// Mantissa and exponent of two, without the sign.
+    pub(crate) fn parts(&self) -> (&BigUint, i64) {
+        (&self.mantissa, self.exponent)
+    }
+
     /// Its distance from zero.
     pub fn absolute(&self) -> Number {
         Number {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ProgressMode;
+use super::WorkArgs;
 
 /// The flags of `docker buildx bake`, and a few more.
 #[derive(Debug, Args)]
 pub struct BakeArgs {
-    /// Targets and groups to build, or patterns such as `app-*` [default: the group or target `default`]
+    /// Targets and groups to build, or patterns such as `app-*` [default: the group or target `default`]; before them, a git repository or a URL that the definition comes from
     pub targets: Vec<String>,
     /// Definition to read; `-` for standard input (repeatable) [default: compose.yaml, docker-bake.json, docker-bake.hcl and their like, as far as they are there]
     #[arg(short, long, value_name = "FILE")]
@@ -53,9 +53,6 @@ pub struct BakeArgs {
     /// Show which steps would run for which target, and build nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// How progress is shown
-    #[arg(long, value_enum, overrides_with = "progress")]
-    pub progress: Option<ProgressMode>,
     /// Software bill of materials: short for `--set=*.attest=type=sbom`
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub sbom: Option<String>,
@@ -65,13 +62,6 @@ pub struct BakeArgs {
     /// Named builder; `default` is accepted
     #[arg(long)]
     pub builder: Option<String>,
-    /// Directory with emulators, before all others (repeatable)
-    #[arg(long, value_name = "DIR")]
-    pub emulator_dir: Vec<PathBuf>,
-    /// Steps that run at the same time [default: by processors and available memory]
-    #[arg(long, value_name = "N")]
-    pub max_parallelism: Option<std::num::NonZero<usize>>,
-    /// Stop a step after so long, such as 90s, 10m or 1h30m
-    #[arg(long, value_name = "DURATION", overrides_with = "timeout_step")]
-    pub timeout_step: Option<String>,
+    #[command(flatten)]
+    pub work: WorkArgs,
 }

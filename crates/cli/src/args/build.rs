@@ -4,20 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProgressMode {
-    /// A live tree on a terminal, lines elsewhere
-    Auto,
-    /// Lines
-    Plain,
-    /// A live tree
-    Tty,
-    /// A JSON object for each event
-    Rawjson,
-    /// Only the digest at the end
-    Quiet,
-}
+use super::WorkArgs;
 
 /// What is done when a step fails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -65,9 +52,6 @@ pub struct BuildArgs {
     /// Ask the registries again what the tags of base images point at
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
     pub pull: bool,
-    /// How progress is shown
-    #[arg(long, value_enum, overrides_with = "progress")]
-    pub progress: Option<ProgressMode>,
     /// Print only the digest
     #[arg(short, long)]
     pub quiet: bool,
@@ -116,15 +100,9 @@ pub struct BuildArgs {
     /// Limit of steps, NAME=SOFT[:HARD] (repeatable)
     #[arg(long)]
     pub ulimit: Vec<String>,
-    /// Directory with emulators, before all others (repeatable)
-    #[arg(long, value_name = "DIR")]
-    pub emulator_dir: Vec<PathBuf>,
-    /// Steps that run at the same time [default: by processors and available memory]
-    #[arg(long, value_name = "N")]
-    pub max_parallelism: Option<std::num::NonZero<usize>>,
-    /// Stop a step after so long, such as 90s, 10m or 1h30m
-    #[arg(long, value_name = "DURATION", overrides_with = "timeout_step")]
-    pub timeout_step: Option<String>,
+    /// What steps may take of the machine: memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems =VALUE (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub resource: Vec<String>,
     /// What to do when a step fails: `shell` starts one in the step's root, with its mounts and variables
     #[arg(
         long,
@@ -134,24 +112,14 @@ pub struct BuildArgs {
         hide_default_value = true
     )]
     pub on_error: OnError,
-    /// Say at the end for each step why it ran, or how its result was found
-    #[arg(long)]
-    pub explain: bool,
-    /// Audit the image before it is published: warn, error or off [default: warn for several platforms, off for one]
-    #[arg(
-        long,
-        value_enum,
-        value_name = "MODE",
-        overrides_with = "audit",
-        hide_possible_values = true
-    )]
-    pub audit: Option<super::AuditMode>,
     /// Only check the Dockerfile: short for --call=check
     #[arg(long)]
     pub check: bool,
     /// What to do with the Dockerfile: build, check, outline or targets, and `,format=json`
     #[arg(long, value_name = "METHOD", default_value = "build", overrides_with = "call")]
     pub call: String,
+    #[command(flatten)]
+    pub work: WorkArgs,
     #[command(flatten)]
     pub later: LaterArgs,
 }

@@ -4,9 +4,9 @@ use kiln_audit::Base;
 use kiln_dockerfile::Dockerfile;
 use kiln_dockerfile::epoch::{self, Epoch, epoch};
 use kiln_dockerfile::lint::{Linter, check_platforms};
-use kiln_dockerfile::lower::{CONTEXT_FILE, Lowered, Lowering, lower};
+use kiln_dockerfile::lower::{Lowered, Lowering, file_at, lower};
 use kiln_dockerfile::plan::{BuildContext, NamedContext, Need, Resolved, ResolvedImage};
-use kiln_graph::{Event, HttpSource, ImageOrigin, Outcome};
+use kiln_graph::{Event, ImageOrigin, Outcome};
 use kiln_worker::Images;
 
 use crate::build::audit::PinnedBase;
@@ -106,13 +106,8 @@ async fn with_time(
         Epoch::Named(NamedContext::Git(source)) | Epoch::AddedGit(source) => {
             remote::time_of_commit(machine, source).await?
         }
-        Epoch::Named(NamedContext::Http(url)) => {
-            let source = HttpSource {
-                url: url.clone(),
-                checksum: None,
-                filename: CONTEXT_FILE.to_owned(),
-            };
-            remote::time_of_file(machine, &source).await?
+        Epoch::Named(NamedContext::Http(url) | NamedContext::Archive { url, .. }) => {
+            remote::time_of_file(machine, &file_at(url)).await?
         }
         Epoch::AddedHttp(source) => remote::time_of_file(machine, source).await?,
         // Neither have directories and images.

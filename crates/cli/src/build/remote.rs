@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kiln_dockerfile::epoch;
 use kiln_dockerfile::git::redacted;
 use kiln_dockerfile::ignore::read_ignore_file;
-use kiln_dockerfile::lower::{CONTEXT_FILE, context_graph};
+use kiln_dockerfile::lower::{CONTEXT_FILE, context_graph, file_at};
 use kiln_dockerfile::plan::BuildContext;
 use kiln_graph::{GitSource, HttpSource};
 use kiln_image::view::RootView;
@@ -59,6 +59,39 @@ pub async fn load(request: &BuildRequest, machine: &Machine) -> Result<BuildRequ
     Ok(request)
 }
 
+/// What an address outside of this machine gives.
+#[derive(Debug)]
+pub enum Found {
+    /// Files of a repository.
+    Repository(ContextRoot),
+    /// Files of an archive.
+    Archive(ContextRoot),
+    /// One file.
+    File(String),
+}
+
+/// Fetches what the context of a request names.
+pub async fn open(request: &BuildRequest, machine: &Machine) -> Result<Found, BuildError> {
+    let mut request = request.clone();
+    if let Some(context) = request.remote.take().and_then(|remote| remote.context) {
+        request.plan.context = found_out(&request, machine, context).await?;
+    }
+    let kind = match request.plan.context {
+        BuildContext::Http { archive: false, .. } => None,
+        BuildContext::Http { .. } => Some(Found::Archive as fn(ContextRoot) -> Found),
+        BuildContext::Git(_) | BuildContext::Local => Some(Found::Repository as fn(ContextRoot) -> Found),
+    };
+    let missing = || BuildError::NoDockerfile {
+        path: CONTEXT_FILE.to_owned(),
+        context: request.plan.file.display().to_string(),
+    };
+    let root = ContextRoot::fetch(&request, machine).await?.ok_or_else(missing)?;
+    match kind {
+        Some(kind) => Ok(kind(root)),
+        None => Ok(Found::File(root.read(CONTEXT_FILE).await?.ok_or_else(missing)?)),
+    }
+}
+
 /// A context as the build arguments want it; whether a URL gives an archive is seen from its bytes.
 async fn found_out(
     request: &BuildRequest,
@@ -70,7 +103,7 @@ async fn found_out(
         BuildContext::Local => {}
         BuildContext::Git(git) => {
             let keep = argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
-            if matches!(keep, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
+            if keep.is_some_and(|keep| kiln_flags::fields::boolean(keep) == Some(true)) {
                 git.keep_git_directory = true;
             }
             // Who wants reproducible times wants those of the commit.
@@ -78,7 +111,7 @@ async fn found_out(
                 git.commit_times = true;
             }
         }
-        BuildContext::Http { source, archive } => {
+        BuildContext::Http { source, archive, .. } => {
             let fetched = machine.remotes.http(source, &machine.cancel).await;
             let is_archive = fetched.and_then(|fetched| machine.remotes.is_archive(&fetched, source));
             *archive = is_archive.map_err(|error| failed(&source.url, error))?;
@@ -101,12 +134,7 @@ pub(super) async fn time_of_file(machine: &Machine, source: &HttpSource) -> Resu
 }
 
 async fn text_of_url(machine: &Machine, url: &str) -> Result<String, BuildError> {
-    let source = HttpSource {
-        url: url.to_owned(),
-        checksum: None,
-        filename: CONTEXT_FILE.to_owned(),
-    };
-    let text = machine.remotes.text(&source, &machine.cancel).await;
+    let text = machine.remotes.text(&file_at(url), &machine.cancel).await;
     text.map_err(|error| failed(url, error))
 }
 
@@ -121,7 +149,8 @@ fn failed(what: &str, error: WorkerError) -> BuildError {
 }
 
 /// The files of a remote context, with nothing left out.
-struct ContextRoot {
+#[derive(Debug)]
+pub struct ContextRoot {
     worker: Arc<LocalWorker>,
     root: Root,
     view: RootView,
@@ -173,7 +202,7 @@ impl ContextRoot {
     }
 
     /// A file of the context; None if it is not there.
-    async fn read(&self, path: &str) -> Result<Option<String>, BuildError> {
+    pub async fn read(&self, path: &str) -> Result<Option<String>, BuildError> {
         let path = kiln_dockerfile::path_pattern::clean(&format!("/{path}"));
         let path = path.trim_start_matches('/').as_bytes();
         let bytes = self.worker.read_file(&self.root, &self.view, path).await;

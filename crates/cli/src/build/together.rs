@@ -18,7 +18,9 @@ use kiln_solver::SolveError;
 use super::frontend::Planned;
 use super::request::CacheImport;
 use super::solve_graph;
-use super::{BuildError, BuildRequest, BuildResult, Machine, Output, Solving, Unsolved, caches, finish, layers, plan};
+use super::{
+    BuildError, BuildRequest, BuildResult, Finishing, Machine, Output, Solving, Unsolved, caches, layers, plan,
+};
 
 /// One of several targets.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ pub async fn plan_all(requests: &[NamedRequest], machine: &Machine) -> Result<Pl
     Ok(Plan { targets, graph })
 }
 
-/// Builds all targets. Nothing is published before every step of all has run.
+/// Builds all targets. Nothing is published before every step of all has run, and the audit has looked at every image.
 pub async fn run(requests: &[NamedRequest], machine: &Machine) -> Result<Vec<(String, BuildResult)>, Failed> {
     let plan = plan_all(requests, machine).await?;
     let mut solutions = Vec::new();
@@ -115,17 +117,31 @@ pub async fn run(requests: &[NamedRequest], machine: &Machine) -> Result<Vec<(St
         let solution = solve_batch(&plan, &batch, &layers, machine).await?;
         solutions.push((batch, layers, solution));
     }
-    let finishing = solutions.iter().flat_map(|(batch, layers, solution)| {
-        batch.iter().map(move |target| async move {
-            let result = finish(&target.planned, machine, layers, solution).await;
-            let name = requests[target.target].name.clone();
-            result.map(|result| (name, result)).map_err(|error| Failed {
-                error,
-                target: target.target,
+    let finishing: Vec<(usize, Finishing<'_>)> = solutions
+        .iter()
+        .flat_map(|(batch, layers, solution)| {
+            batch.iter().map(move |target| {
+                let finishing = Finishing {
+                    planned: &target.planned,
+                    machine,
+                    layers,
+                    solution,
+                };
+                (target.target, finishing)
             })
         })
+        .collect();
+    let failed = |target: usize| move |error| Failed { error, target };
+    // What the audit refuses of one target keeps all of them back.
+    let images = finishing
+        .iter()
+        .map(async |(target, finishing)| finishing.images().await.map_err(failed(*target)));
+    let images = futures::future::try_join_all(images).await?;
+    let published = finishing.iter().zip(images).map(async |((target, finishing), images)| {
+        let result = finishing.publish(images).await.map_err(failed(*target))?;
+        Ok((requests[*target].name.clone(), result))
     });
-    futures::future::try_join_all(finishing).await
+    futures::future::try_join_all(published).await
 }
 
 /// What holds for every layer of a graph, and so for all targets that are solved at once.

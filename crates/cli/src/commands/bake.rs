@@ -1,12 +1,15 @@
 //! `kiln bake`.
 
+mod list;
+mod remote_definition;
+
 use std::collections::{BTreeSet, HashMap};
 
 use kiln_bake::config::Definition;
 use kiln_bake::model::printed;
 use kiln_graph::{Op, VertexId};
 use kiln_oci::Platform;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::build::{Surroundings, explain, is_foreign, metadata, on_this_machine, recording, write_json};
 use crate::args::BakeArgs;
@@ -16,17 +19,29 @@ use crate::build::{BuildRequest, BuildResult, Output};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 use crate::output;
-use crate::settings::bake::{self, Requests};
+use crate::settings::bake::remote::ask_agents;
+use crate::settings::bake::{self, Requests, Subject};
 use crate::settings::{self, call};
 
 /// Builds the targets of a definition, or says what they are.
 pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandError> {
-    let definition = bake::definition(args, environment)?;
+    if args.print && args.list.is_some() {
+        return Err(CommandError::user("--print and --list are mutually exclusive").hint("leave one of them out"));
+    }
+    let subject = Subject::of(&args.targets);
+    let (definition, origin) = match &subject.definition {
+        None => (bake::definition(args, &subject, environment)?, None),
+        Some(url) => remote_definition::read(url, args, &subject, environment)?,
+    };
     warn(&definition);
     if let Some(list) = &args.list {
-        return show_list(list, &definition).map(|()| 0);
+        return list::show(list, &definition).map(|()| 0);
     }
-    let resolved = bake::with_clean_paths(bake::resolved(args, &definition, environment)?);
+    let mut resolved = bake::resolved(args, &subject, &definition, environment)?;
+    if let Some(origin) = &origin {
+        origin.place_contexts(&mut resolved);
+    }
+    let mut resolved = bake::with_clean_paths(resolved);
     if args.print {
         let text = serde_json::to_string_pretty(&printed(&resolved.targets, &resolved.groups))
             .map_err(|error| CommandError::from_error(ErrorKind::Environment, &error))?;
@@ -38,7 +53,11 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
             CommandError::user("there is nothing to build").hint("`kiln bake --list=targets` shows the targets")
         );
     }
-    bake::check_entitlements(args, &resolved, environment)?;
+    if let Some(origin) = &origin {
+        origin.prepare(&mut resolved, environment)?;
+    }
+    ask_agents(&mut resolved, subject.definition.as_deref(), environment);
+    bake::check_entitlements(args, &subject, &resolved, environment)?;
     let requests = bake::requests(args, &resolved, environment)?;
     let surroundings = Surroundings {
         args: &requests.common,
@@ -63,7 +82,10 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
     }
     let asked: Vec<&BuildRequest> = requests.targets.iter().map(|target| &target.request).collect();
     let surroundings = Surroundings {
-        recorded: Some(recording::summary("bake", &asked)),
+        recorded: Some(recording::summary(
+            subject.definition.as_deref().unwrap_or("bake"),
+            &asked,
+        )),
         ..surroundings
     };
     let (built, identities, recording) = on_this_machine(surroundings, async |machine| {
@@ -76,7 +98,7 @@ pub fn run(args: &BakeArgs, environment: &Environment) -> Result<i32, CommandErr
             .filter_map(|(_, result)| result.published.as_ref())
             .collect()
     });
-    recording.finish(published, requests.common.explain);
+    recording.finish(published, requests.common.work.explain);
     let built = built?;
     report(args, &requests, &built).map(|()| 0)
 }
@@ -220,120 +242,4 @@ fn plan_lines(plan: &Plan, requests: &[NamedRequest]) -> Vec<String> {
 
 fn is_step(op: &Op) -> bool {
     matches!(op, Op::Exec(_) | Op::File(_))
-}
-
-/// `targets` or `variables`, perhaps as `type=…,format=json`.
-fn show_list(written: &str, definition: &Definition) -> Result<(), CommandError> {
-    let invalid = || {
-        CommandError::user(format!("invalid --list `{written}`"))
-            .hint("write targets, variables, or type=targets,format=json")
-    };
-    let mut kind = None;
-    let mut as_json = false;
-    for field in kiln_flags::fields::split(written).map_err(|_| invalid())? {
-        match field.pair() {
-            Some((key, value)) => match (key.as_str(), value) {
-                ("type", value) => kind = Some(value.to_owned()),
-                ("format", "json") => as_json = true,
-                ("format", "table") => as_json = false,
-                _ => return Err(invalid()),
-            },
-            None => kind = Some(field.text),
-        }
-    }
-    let (head, rows) = match kind.as_deref() {
-        Some("targets") => (vec!["TARGET", "DESCRIPTION"], target_rows(definition)),
-        Some("variables") => (
-            vec!["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"],
-            variable_rows(definition),
-        ),
-        _ => return Err(invalid()),
-    };
-    if as_json {
-        let objects: Vec<Value> = rows.into_iter().map(|row| row.object).collect();
-        output::line(&format!("{:#}", Value::Array(objects)));
-        return Ok(());
-    }
-    let cells: Vec<Vec<String>> = std::iter::once(head.into_iter().map(str::to_owned).collect())
-        .chain(rows.into_iter().map(|row| row.cells))
-        .collect();
-    table(&cells).iter().for_each(|line| output::line(line));
-    Ok(())
-}
-
-/// A line of a list, for people and for programs.
-struct Row {
-    cells: Vec<String>,
-    object: Value,
-}
-
-/// Names that begin with an underscore are for other targets only.
-fn target_rows(definition: &Definition) -> Vec<Row> {
-    let config = &definition.config;
-    let mut rows: Vec<Row> = Vec::new();
-    let mut names: BTreeSet<&str> = config.groups.iter().map(|group| group.name.as_str()).collect();
-    names.extend(config.targets.iter().map(|target| target.name.as_str()));
-    for name in names.into_iter().filter(|name| !name.starts_with('_')) {
-        let mut object = json!({ "name": name });
-        let target = config.target(name);
-        let description = match config.group(name) {
-            Some(group) if target.is_none() => {
-                object["group"] = json!(true);
-                if group.description.is_empty() {
-                    group.targets.join(", ")
-                } else {
-                    group.description.clone()
-                }
-            }
-            _ => target.map(|target| target.description.clone()).unwrap_or_default(),
-        };
-        if !description.is_empty() {
-            object["description"] = json!(description);
-        }
-        rows.push(Row {
-            cells: vec![name.to_owned(), description],
-            object,
-        });
-    }
-    rows
-}
-
-fn variable_rows(definition: &Definition) -> Vec<Row> {
-    let mut variables: Vec<_> = definition.variables.iter().collect();
-    variables.sort_by(|one, two| one.name.cmp(&two.name));
-    let rows = variables.into_iter().map(|variable| {
-        let mut object = json!({ "name": variable.name });
-        if !variable.description.is_empty() {
-            object["description"] = json!(variable.description);
-        }
-        if let Some(of) = &variable.written_type {
-            object["type"] = json!(of);
-        }
-        if let Some(value) = &variable.value {
-            object["value"] = json!(value);
-        }
-        let value = variable.value.clone().unwrap_or_else(|| "<null>".to_owned());
-        let of = variable.written_type.clone().unwrap_or_default();
-        Row {
-            cells: vec![variable.name.clone(), of, value, variable.description.clone()],
-            object,
-        }
-    });
-    rows.collect()
-}
-
-fn table(rows: &[Vec<String>]) -> Vec<String> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
 }

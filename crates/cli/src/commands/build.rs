@@ -66,7 +66,7 @@ pub fn carry_out(call: Call, args: BuildArgs, environment: &Environment) -> Resu
         Ok(Done::Answered(_)) => Ok(Vec::new()),
         Err((command, _)) => Err(command),
     };
-    recording.finish(built, args.explain);
+    recording.finish(built, args.work.explain);
     let result = match result {
         Ok(result) => result,
         Err((command, None)) => return Err(command),
@@ -112,7 +112,7 @@ pub(super) fn on_this_machine<T, E>(
         environment,
     } = surroundings;
     let identities = machine::enter_namespace()?;
-    let emulators = machine::emulators(environment, &args.emulator_dir, foreign);
+    let emulators = machine::emulators(environment, &args.work.emulator_dir, foreign);
     let store = machine::store(environment)?;
     let auth = RemoteAuth {
         secrets: steps.secrets.clone(),
@@ -133,7 +133,7 @@ pub(super) fn on_this_machine<T, E>(
             exec: ExecSettings { emulators, ..steps },
             remotes,
             identities,
-            parallelism: args.max_parallelism,
+            parallelism: args.work.max_parallelism,
         };
         work(&machine).await
     });

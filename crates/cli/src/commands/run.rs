@@ -109,6 +109,7 @@ pub fn run(args: RunArgs, environment: &Environment) -> Result<i32, CommandError
         emulator,
         shm_size: SHM_SIZE,
         ulimits: Vec::new(),
+        resources: kiln_oci::Resources::default(),
         stdio: match (args.tty, args.interactive) {
             (true, _) => Stdio::Terminal,
             (false, true) => Stdio::Inherit,

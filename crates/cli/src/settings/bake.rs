@@ -1,19 +1,22 @@
 //! `kiln bake`: files, arguments and environment → a definition, and what is asked of it.
 
 mod entitlements;
+pub mod remote;
 mod request;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use kiln_bake::config::{DEFAULT_FILES, Definition, File, Inputs, is_remote};
+use kiln_bake::config::{DEFAULT_FILES, Definition, File, Inputs};
 use kiln_bake::diagnostic::Diagnostic;
 use kiln_bake::functions::{Host, clean_path};
-use kiln_bake::model::{Target, canonical_attest, parse_boolean};
+use kiln_bake::model::{Target, canonical_attest};
 use kiln_bake::resolve::{Resolved, Selection, resolve};
 use kiln_bake::source::Sources;
 use kiln_bake::{BakeError, config};
+use kiln_dockerfile::git::{is_http, is_remote};
+use kiln_flags::fields::boolean;
 use kiln_oci::Platform;
 
 use crate::args::BakeArgs;
@@ -27,18 +30,101 @@ pub use request::{Requests, requests};
 /// Diagnostics that are drawn at most: behind many, the first ones are out of sight.
 const MOST_DRAWN: usize = 5;
 
-/// Reads the files.
-pub fn definition(args: &BakeArgs, environment: &Environment) -> Result<Definition, CommandError> {
-    if let Some(remote) = args.targets.first().filter(|target| is_remote(target)) {
-        let error = CommandError::user(format!(
-            "the definition `{remote}` is in a git repository or at a URL, which is not supported yet"
-        ));
-        return Err(error.hint("clone it, and run `kiln bake` in the directory"));
+/// What the words of the command line name: targets, and perhaps where the definition comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// A git repository or a URL with the definition; None: it is in the working directory.
+    pub definition: Option<String>,
+    /// `BAKE_CMD_CONTEXT`: what a definition from elsewhere may take as the caller's context.
+    pub command_context: String,
+    /// Targets and groups.
+    pub targets: Vec<String>,
+}
+
+impl Subject {
+    /// The first word may be remote, and the second one then too; all others are targets.
+    pub fn of(words: &[String]) -> Subject {
+        let mut rest = words;
+        let mut remote = || match rest {
+            [first, behind @ ..] if is_remote(first) => {
+                rest = behind;
+                Some(first.clone())
+            }
+            _ => None,
+        };
+        let definition = remote();
+        let context = definition.as_ref().and_then(|_| remote());
+        Subject {
+            definition,
+            command_context: context.unwrap_or_else(|| HERE.to_owned()),
+            targets: rest.to_vec(),
+        }
     }
-    let files = files(args, environment)?;
+}
+
+/// Before the path of something in the working directory of the caller, wherever the definition comes from.
+pub const HERE: &str = "cwd://";
+
+/// Files of a definition by where they are.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// In the place that the definition comes from; none: those with the names that definitions have by default.
+    pub there: Vec<String>,
+    /// In the working directory, as `cwd://NAME`.
+    pub here: Vec<String>,
+}
+
+/// The names of files that were given, of a definition from elsewhere.
+pub fn names(args: &BakeArgs, environment: &Environment) -> Names {
+    let (here, there) = given_names(args, environment)
+        .into_iter()
+        .partition(|name| name.starts_with(HERE));
+    Names { there, here }
+}
+
+/// Reads the files in the working directory.
+pub fn definition(args: &BakeArgs, subject: &Subject, environment: &Environment) -> Result<Definition, CommandError> {
+    let mut names = given_names(args, environment);
+    if names.is_empty() {
+        names = DEFAULT_FILES
+            .iter()
+            .filter(|name| Path::new(name).exists())
+            .map(|name| (*name).to_owned())
+            .collect();
+    }
+    let files: Vec<File> = names
+        .iter()
+        .map(|name| read_file(name.strip_prefix(HERE).unwrap_or(name)))
+        .collect::<Result<_, _>>()?;
+    evaluated(&files, args, subject, environment, &|path| {
+        read_here(path.strip_prefix(HERE).unwrap_or(path))
+    })
+}
+
+/// A file in the working directory; None if it is not there.
+pub fn read_here(path: &str) -> Result<Option<String>, String> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("failed to read `{path}`: {error}")),
+    }
+}
+
+/// What files define. `read` gives the files that they name: in the working directory if the path begins with `cwd://`.
+pub fn evaluated(
+    files: &[File],
+    args: &BakeArgs,
+    subject: &Subject,
+    environment: &Environment,
+    read: &(dyn Fn(&str) -> Result<Option<String>, String> + Sync),
+) -> Result<Definition, CommandError> {
+    if files.is_empty() {
+        return Err(CommandError::user("couldn't find a bake definition")
+            .hint("name a file with `-f FILE`, or write a docker-bake.hcl"));
+    }
     let flag = |name: &str| {
         let text = environment.variables.get(name);
-        text.and_then(|text| parse_boolean(text)).unwrap_or(false)
+        text.and_then(|text| boolean(text)).unwrap_or(false)
     };
     let mut variables = environment.variables.clone();
     if flag("BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP") {
@@ -48,18 +134,14 @@ pub fn definition(args: &BakeArgs, environment: &Environment) -> Result<Definiti
         variables: super::pairs(&args.var, "--var", environment)?,
         environment: variables,
         built_in: BTreeMap::from([
-            ("BAKE_CMD_CONTEXT".to_owned(), "cwd://".to_owned()),
+            ("BAKE_CMD_CONTEXT".to_owned(), subject.command_context.clone()),
             ("BAKE_LOCAL_PLATFORM".to_owned(), Platform::host().to_string()),
         ]),
         host: host(environment),
         file_relative_paths: flag("BUILDX_BAKE_FILE_RELATIVE_PATHS"),
-        read_file: &|path| match std::fs::read(path) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("failed to read `{path}`: {error}")),
-        },
+        read_file: read,
     };
-    config::read(&files, &inputs).map_err(|error| explain(&error))
+    config::read(files, &inputs).map_err(|error| explain(&error))
 }
 
 fn host(environment: &Environment) -> Host {
@@ -77,34 +159,18 @@ fn host(environment: &Environment) -> Host {
     }
 }
 
-fn files(args: &BakeArgs, environment: &Environment) -> Result<Vec<File>, CommandError> {
-    let mut names = args.file.clone();
-    if let (true, Some(list)) = (names.is_empty(), environment.variables.get("BUILDX_BAKE_FILE")) {
-        let separator = environment
-            .variables
-            .get("BUILDX_BAKE_PATH_SEPARATOR")
-            .map_or(":", String::as_str);
-        names = list
-            .split(separator)
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect();
-    }
-    if names.is_empty() {
-        names = DEFAULT_FILES
-            .iter()
-            .filter(|name| Path::new(name).exists())
-            .map(|name| (*name).to_owned())
-            .collect();
-        if names.is_empty() {
-            return Err(CommandError::user("couldn't find a bake definition")
-                .hint("name a file with `-f FILE`, or write a docker-bake.hcl"));
-        }
-    }
-    names.iter().map(|name| read_file(name)).collect()
+fn given_names(args: &BakeArgs, environment: &Environment) -> Vec<String> {
+    let listed = environment.variables.get("BUILDX_BAKE_FILE");
+    let (true, Some(list)) = (args.file.is_empty(), listed) else {
+        return args.file.clone();
+    };
+    let separator = environment.variables.get("BUILDX_BAKE_PATH_SEPARATOR");
+    let names = list.split(separator.map_or(":", String::as_str)).map(str::trim);
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn read_file(name: &str) -> Result<File, CommandError> {
+/// A file that was named; `-` is standard input.
+pub fn read_file(name: &str) -> Result<File, CommandError> {
     let failed = |error: std::io::Error| {
         let mut command = CommandError::from_error(ErrorKind::User, &error);
         command
@@ -116,7 +182,7 @@ fn read_file(name: &str) -> Result<File, CommandError> {
     if name == "-" {
         std::io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
     } else {
-        bytes = std::fs::read(name.strip_prefix("cwd://").unwrap_or(name)).map_err(failed)?;
+        bytes = std::fs::read(name).map_err(failed)?;
     }
     let text = String::from_utf8(bytes)
         .map_err(|_| CommandError::user(format!("the definition `{name}` is not UTF-8 text")))?;
@@ -127,7 +193,12 @@ fn read_file(name: &str) -> Result<File, CommandError> {
 }
 
 /// Chooses and completes targets.
-pub fn resolved(args: &BakeArgs, definition: &Definition, environment: &Environment) -> Result<Resolved, CommandError> {
+pub fn resolved(
+    args: &BakeArgs,
+    subject: &Subject,
+    definition: &Definition,
+    environment: &Environment,
+) -> Result<Resolved, CommandError> {
     if args.builder.as_deref().is_some_and(|builder| builder != "default") {
         return Err(CommandError::user("--builder is not supported yet").hint("no builder is needed: leave it out"));
     }
@@ -153,10 +224,10 @@ pub fn resolved(args: &BakeArgs, definition: &Definition, environment: &Environm
         args.call.as_deref()
     };
     overrides.extend(call.map(|call| format!("*.call={call}")));
-    let targets = if args.targets.is_empty() {
+    let targets = if subject.targets.is_empty() {
         vec!["default".to_owned()]
     } else {
-        args.targets.clone()
+        subject.targets.clone()
     };
     let selection = Selection {
         targets,
@@ -180,7 +251,7 @@ pub fn with_clean_paths(mut resolved: Resolved) -> Resolved {
 
 /// A context as a path of this machine, if it is one.
 fn local(context: &str) -> Option<&str> {
-    let path = context.strip_prefix("cwd://").unwrap_or(context);
+    let path = context.strip_prefix(HERE).unwrap_or(context);
     (!is_remote(path)).then_some(path)
 }
 
@@ -239,12 +310,14 @@ fn local_paths(target: &Target) -> Vec<String> {
     let context = target.context.as_deref().unwrap_or(".");
     if let Some(path) = local(context) {
         paths.push(path.to_owned());
-        if target.dockerfile_inline.is_none() {
-            paths.push(dockerfile_of(target));
-        }
+    }
+    let dockerfile = target.dockerfile.as_deref().unwrap_or_default();
+    let is_here = dockerfile.starts_with(HERE) || dockerfile.starts_with('/');
+    if target.dockerfile_inline.is_none() && (local(context).is_some() || is_here) && !is_http(dockerfile) {
+        paths.push(dockerfile_of(target));
     }
     for context in target.contexts.values() {
-        let path = context.strip_prefix("cwd://").unwrap_or(context);
+        let path = context.strip_prefix(HERE).unwrap_or(context);
         if config::is_local_path(path) {
             paths.push(path.to_owned());
         }
@@ -256,9 +329,27 @@ fn local_paths(target: &Target) -> Vec<String> {
 fn dockerfile_of(target: &Target) -> String {
     let dockerfile = target.dockerfile.as_deref().unwrap_or("Dockerfile");
     let context = target.context.as_deref().and_then(local).unwrap_or(".");
-    match dockerfile.strip_prefix("cwd://") {
+    match dockerfile.strip_prefix(HERE) {
         Some(path) => clean_path(path),
         None if dockerfile.starts_with('/') => clean_path(dockerfile),
         None => clean_path(&format!("{context}/{dockerfile}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_definitions_come_before_targets() {
+        let subject = |words: &[&str]| Subject::of(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let here = subject(&["app", "https://h/x.git"]);
+        assert_eq!((here.definition, here.targets.len()), (None, 2));
+        let there = subject(&["https://h/x.git#main", "app"]);
+        assert_eq!(there.definition.as_deref(), Some("https://h/x.git#main"));
+        assert_eq!((there.command_context.as_str(), there.targets.len()), ("cwd://", 1));
+        let both = subject(&["git@h:x.git", "https://h/context.tar.gz", "app"]);
+        assert_eq!(both.command_context, "https://h/context.tar.gz");
+        assert_eq!(both.targets, ["app"]);
     }
 }

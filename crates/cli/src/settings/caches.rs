@@ -135,7 +135,7 @@ impl Attributes {
         };
         let scope = self.take("scope").unwrap_or_else(|| "kiln".to_owned());
         let timeout = self.take("timeout").unwrap_or_else(|| "10m".to_owned());
-        let nanos = kiln_dockerfile::duration::parse(&timeout).and_then(|nanos| u64::try_from(nanos).ok());
+        let nanos = kiln_flags::duration::nanoseconds(&timeout).and_then(|nanos| u64::try_from(nanos).ok());
         let Some(nanos) = nanos else {
             return Err(self.invalid(&format!("`{timeout}` is no duration")));
         };

@@ -6,7 +6,6 @@ use kiln_store::{CollectFilter, CollectOptions, Limits, Size};
 
 use crate::args::PruneArgs;
 use crate::command_error::CommandError;
-use crate::settings::duration;
 
 /// Filters as `docker buildx prune` has them.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +37,7 @@ pub fn filters(texts: &[String]) -> Result<Filters, CommandError> {
         match name {
             "until" | "unused-for" => {
                 let value = given()?;
-                let parsed = duration::parse(value);
+                let parsed = kiln_flags::duration::with_days(value);
                 filters.until = Some(parsed.ok_or_else(|| {
                     CommandError::user(format!("`{value}` is no duration")).hint("write 24h, 90m or 7d")
                 })?);

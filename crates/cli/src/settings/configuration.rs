@@ -54,7 +54,7 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Size>, D::E
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    super::duration::parse(&text)
+    kiln_flags::duration::with_days(&text)
         .map(Some)
         .ok_or_else(|| D::Error::custom(format!("`{text}` is no duration: write \"90s\", \"24h\" or \"7d\"")))
 }

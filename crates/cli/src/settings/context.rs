@@ -3,11 +3,10 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use kiln_dockerfile::git::{GitReference, is_http};
+use kiln_dockerfile::git::{GitReference, clean_directory, is_http};
 use kiln_dockerfile::ignore::read_ignore_file;
-use kiln_dockerfile::lower::CONTEXT_FILE;
+use kiln_dockerfile::lower::file_at;
 use kiln_dockerfile::plan::BuildContext;
-use kiln_graph::HttpSource;
 
 use crate::build::request::{DockerfileAt, Remote};
 use crate::command_error::{CommandError, ErrorKind};
@@ -54,17 +53,25 @@ pub fn remote_context(text: &str) -> Result<Option<BuildContext>, CommandError> 
         .map_err(|error| CommandError::user(format!("invalid git repository `{text}`: {error}")))?;
     Ok(match reference {
         Some(reference) => Some(BuildContext::Git(reference.source())),
-        None if is_http(text) => Some(BuildContext::Http {
-            source: HttpSource {
-                url: text.to_owned(),
-                checksum: None,
-                filename: CONTEXT_FILE.to_owned(),
-            },
-            // What it gives is only known once it is fetched.
-            archive: false,
-        }),
+        None if is_http(text) => {
+            let (url, directory) = archive_and_directory(text);
+            Some(BuildContext::Http {
+                source: file_at(url),
+                // What it gives is only known once it is fetched.
+                archive: false,
+                directory,
+            })
+        }
         None => None,
     })
+}
+
+/// `URL#:DIRECTORY` is a directory of the archive that the URL gives. Servers never see what follows a `#`.
+fn archive_and_directory(text: &str) -> (&str, Option<String>) {
+    match text.split_once("#:") {
+        Some((url, directory)) => (url, Some(clean_directory(directory))),
+        None => (text, None),
+    }
 }
 
 fn from_remote(context: BuildContext, file: Option<&str>) -> Result<ContextFiles, CommandError> {
@@ -261,6 +268,14 @@ mod tests {
         assert!(matches!(git, Some(BuildContext::Git(_))));
         let http = remote_context("https://h/x.tar.gz").expect("valid");
         assert!(matches!(http, Some(BuildContext::Http { .. })));
+        let part = remote_context("https://h/x.tar.gz#:/a/../b/").expect("valid");
+        let Some(BuildContext::Http { source, directory, .. }) = part else {
+            panic!("a URL")
+        };
+        assert_eq!(
+            (source.url.as_str(), directory.as_deref()),
+            ("https://h/x.tar.gz", Some("b"))
+        );
         assert_eq!(remote_context("some/path").expect("valid"), None);
         let error = remote_context("https://h/x.git?tag=a&branch=b").expect_err("contradiction");
         assert!(error.messages[0].contains("branch conflicts with tag"));

@@ -47,6 +47,14 @@ fn one(name: &str, value: &str, directories: &mut HashMap<String, PathBuf>) -> R
     }
     match context::remote_context(value)? {
         Some(BuildContext::Git(git)) => Ok(NamedContext::Git(git)),
+        Some(BuildContext::Http {
+            source,
+            directory: Some(directory),
+            ..
+        }) => Ok(NamedContext::Archive {
+            url: source.url,
+            directory,
+        }),
         Some(BuildContext::Http { source, .. }) => Ok(NamedContext::Http(source.url)),
         Some(BuildContext::Local) | None => Err(CommandError::user(format!(
             "the directory `{value}` of --build-context {name} does not exist"
@@ -106,6 +114,7 @@ mod tests {
         assert!(matches!(parsed("https://h/x.git"), Ok(NamedContext::Git(_))));
         assert!(matches!(parsed("git@h:x"), Ok(NamedContext::Git(_))));
         assert!(matches!(parsed("https://h/x.tar"), Ok(NamedContext::Http(_))));
+        assert!(matches!(parsed("https://h/x.tar#:d"), Ok(NamedContext::Archive { .. })));
         assert!(matches!(parsed("docker-image://scratch"), Ok(NamedContext::Scratch)));
         assert!(parsed("no/such/directory").is_err());
     }

@@ -1,5 +1,6 @@
 //! What is wanted of a repository: `URL#reference:directory`, or the same as a query.
 
+use kiln_flags::fields::boolean;
 use kiln_graph::GitSource;
 
 use super::url::{GitUrl, Query, Scheme, UrlError};
@@ -226,9 +227,8 @@ fn agree(what: &'static str, known: &mut Option<String>, value: String) -> Resul
 /// A truth value; the name alone says yes.
 fn switch(name: &str, value: Option<&str>) -> Result<bool, GitReferenceError> {
     match value {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(other) => Err(invalid(name, other)),
+        None => Ok(true),
+        Some(text) => boolean(text).ok_or_else(|| invalid(name, text)),
     }
 }
 

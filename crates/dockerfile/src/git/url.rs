@@ -277,6 +277,18 @@ fn parse_query(text: &str) -> Query {
     query
 }
 
+/// A text as a value of a query (RFC 3986).
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// A text with its `%XX` decoded.
 pub(crate) fn decoded(text: &str) -> Result<String, UrlError> {
     let bad = UrlError::Malformed("a % that two hexadecimal digits do not follow");

@@ -1,5 +1,9 @@
 //! `RUN --mount`: comma-separated fields.
 
+use kiln_flags::csv::{self, CsvError};
+use kiln_flags::fields::boolean;
+use kiln_flags::limit::size;
+
 use crate::diagnostic::SyntaxError;
 use crate::suggestion::nearest;
 
@@ -154,7 +158,7 @@ impl MountSpec {
                 self.sharing = Some(sharing);
             }
             "size" => {
-                let size = bytes(value).ok_or_else(|| SyntaxError::new(format!("invalid value for size: {value}")))?;
+                let size = size(value).map_err(|_| SyntaxError::new(format!("invalid value for size: {value}")))?;
                 self.size = Some(size);
             }
             "mode" => self.mode = Some(number(8)?),
@@ -224,53 +228,14 @@ fn meant(word: &str, known: &[&str]) -> String {
         .unwrap_or_default()
 }
 
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
-/// The fields of one line of CSV (RFC 4180).
+/// The fields of one line.
 fn csv(text: &str) -> Result<Vec<String>, SyntaxError> {
-    let mut fields = Vec::new();
-    let mut field = String::new();
-    let mut quoted = false;
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                field.push('"');
-            }
-            '"' if quoted || field.is_empty() => quoted = !quoted,
-            ',' if !quoted => fields.push(std::mem::take(&mut field)),
-            letter => field.push(letter),
-        }
-    }
-    if quoted {
-        return Err(SyntaxError::new(format!(
-            "failed to parse csv mounts: {text:?} has an open quote"
-        )));
-    }
-    fields.push(field);
-    Ok(fields)
-}
-
-/// `64m`, `1g`, `1048576`.
-pub(crate) fn bytes(text: &str) -> Option<u64> {
-    let text = text.to_lowercase();
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let scale: u64 = match &text[digits..] {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        "t" | "tb" | "tib" => 1 << 40,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(scale)
+    csv::fields(text).map_err(|error| {
+        SyntaxError::new(match error {
+            CsvError::Quote => format!("failed to parse csv mounts: {text:?} has an open quote"),
+            error => format!("failed to parse csv mounts: {error}"),
+        })
+    })
 }
 
 #[cfg(test)]

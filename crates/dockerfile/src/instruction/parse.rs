@@ -1,8 +1,9 @@
 //! Nodes → instructions.
 
+use kiln_flags::duration::nanoseconds;
+
 use crate::ast::Node;
 use crate::diagnostic::SyntaxError;
-use crate::duration;
 use crate::instruction::flags::{FlagKind, Flags};
 use crate::instruction::mount::check_mount;
 use crate::instruction::{CommandLine, From, HealthCheck, Instruction, KeyValue, Kind, Run, copy};
@@ -253,8 +254,7 @@ fn health_check(node: &Node) -> Result<HealthCheck, SyntaxError> {
         let Some(text) = flags.text(name).filter(|text| !text.is_empty()) else {
             return Ok(0);
         };
-        let value =
-            duration::parse(&text).ok_or_else(|| SyntaxError::new(format!("time: invalid duration {text:?}")))?;
+        let value = nanoseconds(&text).ok_or_else(|| SyntaxError::new(format!("time: invalid duration {text:?}")))?;
         if value != 0 && value < 1_000_000 {
             return Err(SyntaxError::new(format!("Interval {name:?} cannot be less than 1ms")));
         }

@@ -59,14 +59,8 @@ impl LintConfig {
                 "skip" => config.skip = Names::parse(value),
                 "experimental" => config.experimental = Names::parse(value),
                 "error" => {
-                    config.error = match value.trim() {
-                        "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-                        "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-                        _ => {
-                            let message = format!("failed to parse check option {part:?}");
-                            return Err(SyntaxError::new(message).hint(FORM));
-                        }
-                    };
+                    config.error = kiln_flags::fields::boolean(value.trim())
+                        .ok_or_else(|| SyntaxError::new(format!("failed to parse check option {part:?}")).hint(FORM))?;
                 }
                 other => {
                     let error = SyntaxError::new(format!("invalid check option {other:?}")).hint(FORM);

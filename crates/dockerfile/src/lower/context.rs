@@ -64,7 +64,7 @@ impl Lowerer<'_> {
         let action = CopyAction {
             // A file from a URL has the time that the server says; a checkout one only if it is the commit's.
             keep_times: match context {
-                NamedContext::Http(_) => true,
+                NamedContext::Http(_) | NamedContext::Archive { .. } => true,
                 NamedContext::Git(git) => git.commit_times,
                 _ => false,
             },
@@ -82,6 +82,11 @@ impl Lowerer<'_> {
         http(&mut self.graph, source)
     }
 
+    /// The files in a directory of an archive.
+    pub(super) fn archive(&mut self, url: &str, directory: &str) -> VertexId {
+        archive(&mut self.graph, &file_at(url), directory)
+    }
+
     pub(super) fn git(&mut self, source: GitSource) -> VertexId {
         git(&mut self.graph, source)
     }
@@ -91,19 +96,45 @@ fn remote_files(graph: &mut Graph, context: &BuildContext) -> Option<VertexId> {
     match context {
         BuildContext::Local => None,
         BuildContext::Git(source) => Some(git(graph, source.clone())),
-        BuildContext::Http { source, archive: false } => Some(http(graph, source.clone())),
-        BuildContext::Http { source, archive: true } => {
-            let file = http(graph, source.clone());
-            let action = CopyAction {
-                source: source.filename.clone(),
-                unpack: true,
-                unpack_required: true,
-                ..everything(&redacted(&source.url))
-            };
-            let name = format!("unpack {}", redacted(&source.url));
-            Some(root_of(graph, file, action, None, &name))
-        }
+        BuildContext::Http {
+            source, archive: false, ..
+        } => Some(http(graph, source.clone())),
+        BuildContext::Http {
+            source,
+            archive: true,
+            directory,
+        } => Some(archive(graph, source, directory.as_deref().unwrap_or_default())),
     }
+}
+
+/// What a URL gives, under the name that it has where nobody names it.
+pub fn file_at(url: &str) -> HttpSource {
+    HttpSource {
+        url: url.to_owned(),
+        checksum: None,
+        filename: CONTEXT_FILE.to_owned(),
+    }
+}
+
+fn archive(graph: &mut Graph, source: &HttpSource, directory: &str) -> VertexId {
+    let url = redacted(&source.url);
+    let file = http(graph, source.clone());
+    let action = CopyAction {
+        source: source.filename.clone(),
+        unpack: true,
+        unpack_required: true,
+        ..everything(&url)
+    };
+    let files = root_of(graph, file, action, None, &format!("unpack {url}"));
+    if directory.is_empty() {
+        return files;
+    }
+    let action = CopyAction {
+        source: directory.to_owned(),
+        allow_empty: false,
+        ..everything(directory)
+    };
+    root_of(graph, files, action, None, &format!("{directory} of {url}"))
 }
 
 fn scratch(graph: &mut Graph) -> VertexId {

@@ -68,6 +68,7 @@ impl Lowerer<'_> {
             shm_size: self.request.shm_size,
             ulimits: self.request.ulimits.clone(),
             cgroup_parent: self.request.cgroup_parent.clone(),
+            resources: Box::new(self.request.resources.clone()),
             proxy: self.proxies(),
         };
         let meta = self.meta(builder, instruction.original.clone(), instruction.lines);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use kiln_graph::{HttpSource, ImageOrigin, Op, SourceLines, VertexId, VertexMeta};
+use kiln_graph::{ImageOrigin, Op, SourceLines, VertexId, VertexMeta};
 use kiln_oci::{ImageConfig, Platform, Reference};
 
 use crate::Lines;
@@ -12,8 +12,8 @@ use crate::directive::{Promise, promises};
 use crate::expand::{Expanded, Expander};
 use crate::instruction::{Instruction, Kind, parse_onbuild};
 use crate::lint::{Place, Rule, check_from_args, check_from_platform};
-use crate::lower::CONTEXT_FILE;
 use crate::lower::args::GlobalArgs;
+use crate::lower::file_at;
 use crate::lower::noarch::makes_layer;
 use crate::lower::outline::StageOutline;
 use crate::lower::{Env, Lowerer, architecture, history, set, workdir};
@@ -398,7 +398,10 @@ impl Lowerer<'_> {
                 ),
                 NamedContext::Scratch => Ok(Some((self.scratch(), empty_config(&platform), false, platform))),
                 NamedContext::Built(built) => self.built(base, &built, &platform).map(Some),
-                NamedContext::Local { .. } | NamedContext::Http(_) | NamedContext::Git(_) => {
+                NamedContext::Local { .. }
+                | NamedContext::Http(_)
+                | NamedContext::Archive { .. }
+                | NamedContext::Git(_) => {
                     // Files alone: an image without a configuration.
                     let files = self.files_of_context(base, &context, &platform)?;
                     let vertex = self.root_of_context(base, &context, files);
@@ -526,11 +529,8 @@ impl Lowerer<'_> {
         match context {
             NamedContext::Scratch => Ok(self.scratch()),
             NamedContext::Local { ignore } => Ok(self.local(name, ignore.clone())),
-            NamedContext::Http(url) => Ok(self.http(HttpSource {
-                url: url.clone(),
-                checksum: None,
-                filename: CONTEXT_FILE.to_owned(),
-            })),
+            NamedContext::Http(url) => Ok(self.http(file_at(url))),
+            NamedContext::Archive { url, directory } => Ok(self.archive(url, directory)),
             NamedContext::Git(git) => Ok(self.git(git.clone())),
             NamedContext::Image(_) | NamedContext::Layout { .. } | NamedContext::Built(_) => {
                 Err(SyntaxError::new(format!("context {name} is an image for {platform}")))

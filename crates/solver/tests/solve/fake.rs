@@ -316,6 +316,7 @@ pub(crate) fn exec(command: &str) -> ExecOp {
         shm_size: None,
         ulimits: Default::default(),
         cgroup_parent: None,
+        resources: Box::default(),
         proxy: Vec::new(),
     }
 }

@@ -152,7 +152,10 @@ impl Case {
             .collect();
         let mut environment = self.env.clone();
         environment.extend(self.compose_env.clone());
-        let beside = |path: &str| Ok(self.cwd_files.get(&clean_path(path)).cloned());
+        let beside = |path: &str| {
+            let path = clean_path(path.strip_prefix("cwd://").unwrap_or(path));
+            Ok(self.cwd_files.get(&path).cloned())
+        };
         let inputs = Inputs {
             variables: self.vars.clone(),
             environment,

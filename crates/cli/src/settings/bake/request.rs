@@ -2,14 +2,16 @@
 //! what the flag means, and what the flag cannot do yet ends in the same error.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use kiln_bake::model::{Attest, CacheEntry, Export, Policy, Secret, Ssh, Target};
 use kiln_bake::resolve::Resolved;
+use kiln_dockerfile::git::is_http;
 
-use super::{dockerfile_of, local};
-use crate::args::{Arguments, BakeArgs, BuildArgs, Command};
+use super::{HERE, dockerfile_of, local};
+use crate::args::{Arguments, AuditMode, BakeArgs, BuildArgs, Command};
+use crate::build::Output;
 use crate::build::request::DockerfileAt;
 use crate::build::together::NamedRequest;
 use crate::command_error::{CommandError, ErrorKind};
@@ -35,12 +37,13 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
     let mut calls = BTreeMap::new();
     let mut files = Vec::new();
     let mut inline = None;
+    let mut audited = args.work.audit.is_none_or(|mode| mode == AuditMode::Off);
     for (name, target) in &resolved.targets {
         let in_target = |mut error: CommandError| {
             error.messages.insert(0, format!("failed to read target `{name}`"));
             error
         };
-        refuse_later(target).map_err(in_target)?;
+        refuse_standard_input(target).map_err(in_target)?;
         let mut words = words(target);
         let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
         if let (Some(text), true) = (&target.dockerfile_inline, is_local) {
@@ -49,6 +52,13 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
         }
         let build = parsed(&words, target.context.as_deref().unwrap_or(".")).map_err(in_target)?;
         let (mut request, context) = settings::build_request(&build, environment).map_err(in_target)?;
+        if args.work.audit.is_some() && request.outputs.iter().any(Output::is_image) {
+            let directory = context.directory.as_deref().unwrap_or(Path::new("."));
+            let platforms = request.plan.platforms.len();
+            request.audit =
+                settings::audit(args.work.audit, platforms, &request.outputs, directory).map_err(in_target)?;
+            audited = true;
+        }
         if let Some(text) = &target.dockerfile_inline {
             request.plan.file = PathBuf::from(format!("{name}.dockerfile-inline"));
             // The context is elsewhere; the Dockerfile is here.
@@ -69,6 +79,10 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
             has_platforms: target.platforms.as_ref().is_some_and(|platforms| !platforms.is_empty()),
         });
     }
+    if !audited {
+        return Err(CommandError::user("--audit needs an image, and no output is one")
+            .hint("add `--set=*.output=type=image`, or leave --audit out"));
+    }
     Ok(Requests {
         targets,
         calls,
@@ -78,7 +92,7 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
     })
 }
 
-fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
+pub(super) fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
     let line = ["kiln".to_owned(), "build".to_owned()];
     let line = line
         .into_iter()
@@ -97,10 +111,12 @@ fn parsed(words: &[String], context: &str) -> Result<BuildArgs, CommandError> {
     }
 }
 
-/// Attributes without a flag.
-fn refuse_later(target: &Target) -> Result<(), CommandError> {
-    match target.resources {
-        Some(_) => Err(CommandError::user("`resources` is not supported yet").hint("leave it out")),
+/// Several targets cannot read it, and one alone would hide that.
+fn refuse_standard_input(target: &Target) -> Result<(), CommandError> {
+    let all = [("context", &target.context), ("dockerfile", &target.dockerfile)];
+    match all.into_iter().find(|(_, value)| value.as_deref() == Some("-")) {
+        Some((what, _)) => Err(CommandError::user(format!("{what} from stdin not allowed in bake"))
+            .hint("name a file or directory, or use `kiln build`")),
         None => Ok(()),
     }
 }
@@ -179,6 +195,9 @@ fn words(target: &Target) -> Vec<String> {
     for ssh in target.ssh.iter().flatten() {
         add("ssh", &ssh_text(ssh));
     }
+    for (key, value) in resources(target) {
+        add("resource", &format!("{key}={value}"));
+    }
     for output in target.outputs.iter().flatten() {
         if output.kind == "docker" && output.destination.is_empty() {
             words.push("--load".to_owned());
@@ -188,10 +207,13 @@ fn words(target: &Target) -> Vec<String> {
     }
     if target.dockerfile_inline.is_none() {
         let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
-        let dockerfile = if is_local {
-            dockerfile_of(target)
-        } else {
-            target.dockerfile.clone().unwrap_or_else(|| "Dockerfile".to_owned())
+        let named = target.dockerfile.as_deref().unwrap_or("Dockerfile");
+        let dockerfile = match named.strip_prefix(HERE) {
+            _ if is_http(named) => named.to_owned(),
+            _ if is_local => dockerfile_of(target),
+            // In a context from elsewhere only a path from the root is one of this machine.
+            Some(path) => std::path::absolute(path).map_or_else(|_| path.to_owned(), |path| path.display().to_string()),
+            None => named.to_owned(),
         };
         // A directory without a Dockerfile may have a `dockerfile`; only a name that was given is insisted on.
         if target.dockerfile.as_deref() != Some("Dockerfile") {
@@ -199,6 +221,23 @@ fn words(target: &Target) -> Vec<String> {
         }
     }
     words
+}
+
+fn resources(target: &Target) -> Vec<(&'static str, String)> {
+    let Some(limits) = &target.resources else {
+        return Vec::new();
+    };
+    let number = |number: Option<i64>| number.map(|number| number.to_string());
+    let all = [
+        ("memory", limits.memory.clone()),
+        ("memory-swap", limits.memory_swap.clone()),
+        ("cpu-shares", number(limits.cpu_shares)),
+        ("cpu-period", number(limits.cpu_period)),
+        ("cpu-quota", number(limits.cpu_quota)),
+        ("cpuset-cpus", limits.cpuset_cpus.clone()),
+        ("cpuset-mems", limits.cpuset_mems.clone()),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 /// `key=value` fields as CSV.
@@ -254,7 +293,7 @@ fn output_text(output: &Export) -> String {
     )
 }
 
-fn secret_text(secret: &Secret) -> String {
+pub(super) fn secret_text(secret: &Secret) -> String {
     let all = [("id", &secret.id), ("src", &secret.path), ("env", &secret.env)];
     fields(
         all.into_iter()
@@ -317,16 +356,7 @@ fn common(args: &BakeArgs, resolved: &Resolved) -> Result<BuildArgs, CommandErro
             }
         }
     }
-    if let Some(progress) = args.progress {
-        let name = clap::ValueEnum::to_possible_value(&progress);
-        words.extend(name.map(|name| format!("--progress={}", name.get_name())));
-    }
-    words.extend(
-        args.emulator_dir
-            .iter()
-            .map(|directory| format!("--emulator-dir={}", directory.display())),
-    );
-    words.extend(args.max_parallelism.map(|count| format!("--max-parallelism={count}")));
-    words.extend(args.timeout_step.iter().map(|time| format!("--timeout-step={time}")));
-    parsed(&words, ".")
+    let mut build = parsed(&words, ".")?;
+    build.work = args.work.clone();
+    Ok(build)
 }

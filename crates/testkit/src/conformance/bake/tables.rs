@@ -7,6 +7,7 @@ use std::path::Path;
 
 use kiln_bake::config::{DEFAULT_FILES, File, FileKind, Inputs, kind_of};
 use kiln_bake::entitlement::{Entitlements, Needs, Paths, dedupe_paths, group_same_paths};
+use kiln_dockerfile::git::{below, same_host};
 use serde_json::Value;
 
 use super::super::tables::{self, Table, Verdict, contains, equal, strings};
@@ -33,11 +34,14 @@ pub(super) fn drive(table: &Table, row: &Row) -> Option<Verdict> {
             )
         }
         "TestMatchNames" => matching_names(row),
-        "TestRemoteURLWithSubdir" | "TestShouldAttachGitAuthSecrets" => {
-            return Some(Verdict::Skipped(
-                "definitions are not read from git repositories yet".to_owned(),
-            ));
-        }
+        "TestRemoteURLWithSubdir" => equal(
+            row.text("want").to_owned(),
+            below(row.text("remote"), row.text("subdir")),
+        ),
+        "TestShouldAttachGitAuthSecrets" => equal(
+            row.value["want"] == true,
+            same_host(row.text("inputURL"), row.text("contextPath")),
+        ),
         "TestServiceName" => {
             let compose = format!("services:\n  {}:\n    build:\n      context: .\n", row.text("svc"));
             fails_as_expected(Case::of("compose.yml", &compose, &[]), row.expects_error("wantErr"))

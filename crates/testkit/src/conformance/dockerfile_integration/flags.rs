@@ -55,7 +55,10 @@ pub(super) fn of_build(
             // Where the context and the Dockerfile lie is settled by the caller.
             "context" | "filename" => {}
             "add-hosts" => value.split(',').for_each(|host| flag("--add-host", host.to_owned())),
-            "shm-size" | "ulimit" | "cgroup-parent" | "memory" => flag(&format!("--{key}"), value.clone()),
+            "shm-size" | "ulimit" | "cgroup-parent" => flag(&format!("--{key}"), value.clone()),
+            "memory" | "memory-swap" | "cpu-shares" | "cpu-period" | "cpu-quota" | "cpuset-cpus" | "cpuset-mems" => {
+                flag("--resource", format!("{key}={value}"));
+            }
             "force-network-mode" => flag("--network", value.clone()),
             "image-resolve-mode" if value == "pull" => flag("--pull=true", String::new()),
             "image-resolve-mode" => {}
