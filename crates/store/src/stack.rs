@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use kiln_oci::Digest;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::layer::LayerId;
 
@@ -48,16 +48,23 @@ pub(crate) fn keep(connection: &Connection, layers: &[LayerId]) -> rusqlite::Res
 
 /// The layers of a stack, lowest first, as they are written. None: something below is gone, which only damage can do.
 pub(crate) fn layers(connection: &Connection, stack: &[u8]) -> rusqlite::Result<Option<Vec<String>>> {
-    let mut find = connection.prepare_cached("SELECT below, layer FROM stacks WHERE id = ?1")?;
+    // One statement for all: the cached path reads one root, and that is most of what it asks the database. Rows come as
+    // they are found, from the top down.
+    let sql = "WITH RECURSIVE down(below, layer) AS (
+                   SELECT below, layer FROM stacks WHERE id = ?1
+                   UNION ALL SELECT stacks.below, stacks.layer FROM down JOIN stacks ON stacks.id = down.below
+               )
+               SELECT below, layer FROM down";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([stack])?;
     let mut layers = Vec::new();
-    let mut at = stack.to_vec();
-    while !at.is_empty() {
-        let row: Option<(StackId, String)> = find.query_row([&at], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((below, layer)) = row else {
-            return Ok(None);
-        };
-        layers.push(layer);
-        at = below;
+    let mut has_end = stack.is_empty();
+    while let Some(row) = rows.next()? {
+        has_end = row.get_ref(0)?.as_blob()?.is_empty();
+        layers.push(row.get(1)?);
+    }
+    if !has_end {
+        return Ok(None);
     }
     layers.reverse();
     Ok(Some(layers))
@@ -162,5 +169,17 @@ mod tests {
         connection.execute("DELETE FROM records", []).expect("delete");
         forget_unused(&connection).expect("forget");
         assert_eq!(rows(&connection), 0);
+    }
+
+    #[test]
+    fn a_stack_without_its_lowest_layers_is_none() {
+        let connection = database();
+        let all: Vec<LayerId> = (0..3).map(|_| LayerId::random()).collect();
+        let stack = keep(&connection, &all).expect("keep");
+        connection
+            .execute("DELETE FROM stacks WHERE below = x''", [])
+            .expect("delete");
+        assert_eq!(layers(&connection, &stack).expect("read"), None);
+        assert_eq!(layers(&connection, b"nowhere").expect("read"), None);
     }
 }
