@@ -154,6 +154,12 @@ impl Launcher {
         let _ = self.send(&Request::Kill { number }, &[]);
     }
 
+    /// Gives it no further steps. Those that it has go on.
+    pub(crate) fn retire(self: &Arc<Self>) {
+        let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
+        launchers.retain(|(_, known)| !Arc::ptr_eq(known, self));
+    }
+
     fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Err(io::ErrorKind::BrokenPipe.into());

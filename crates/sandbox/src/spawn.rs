@@ -165,6 +165,10 @@ impl RunningStep {
                 }
             }
         }
+        if matches!(outcome, Err(SandboxError::Killed)) {
+            // Its launcher may be what was killed, and takes requests until it is gone altogether.
+            self.handle.launcher.retire();
+        }
         stubs::remove(&self.root, &made).map_err(SandboxError::CleanUp)?;
         outcome
     }

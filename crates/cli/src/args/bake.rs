@@ -32,6 +32,9 @@ pub struct BakeArgs {
     /// Ask the registries again what the tags of base images point at
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub pull: Option<bool>,
+    /// Define the target `docker-metadata-action`, to be inherited, with what `kiln meta` computes: a file of its inputs or its JSON, or INPUT=VALUE such as images=app (repeatable)
+    #[arg(long, value_name = "FILE|INPUT=VALUE")]
+    pub meta: Vec<String>,
     /// Write what was built to a file, as JSON, by target
     #[arg(long, value_name = "FILE", overrides_with = "metadata_file")]
     pub metadata_file: Option<PathBuf>,

@@ -122,6 +122,11 @@ pub fn evaluated(
         return Err(CommandError::user("couldn't find a bake definition")
             .hint("name a file with `-f FILE`, or write a docker-bake.hcl"));
     }
+    let metadata = super::meta::for_bake(&args.meta, environment)?.map(|text| File {
+        name: "meta.json".to_owned(),
+        text,
+    });
+    let files: Vec<File> = files.iter().cloned().chain(metadata).collect();
     let flag = |name: &str| {
         let text = environment.variables.get(name);
         text.and_then(|text| boolean(text)).unwrap_or(false)
@@ -141,7 +146,7 @@ pub fn evaluated(
         file_relative_paths: flag("BUILDX_BAKE_FILE_RELATIVE_PATHS"),
         read_file: read,
     };
-    config::read(files, &inputs).map_err(|error| explain(&error))
+    config::read(&files, &inputs).map_err(|error| explain(&error))
 }
 
 fn host(environment: &Environment) -> Host {

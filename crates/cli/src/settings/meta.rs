@@ -15,7 +15,7 @@ use crate::args::{EventSource, MetaArgs};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 
-pub use for_build::for_build;
+pub use for_build::{for_bake, for_build};
 pub use working_tree::WorkingTreeError;
 
 /// What the event is, beyond what is found.

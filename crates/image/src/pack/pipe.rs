@@ -19,6 +19,10 @@ const STEP: usize = 128 << 10;
 /// Bytes that a member can be longer than its content.
 const OVERHEAD: usize = 4096;
 
+/// Members beyond one for each thread that may be under way. They are of different lengths and are written in order: with
+/// fewer, threads would wait for the one that is due to be written.
+const READY: usize = 6;
+
 /// A member to be made, with room for it.
 struct Job {
     content: Vec<u8>,
@@ -68,14 +72,15 @@ impl<'a> Pipe<'a> {
         earlier: &'scope Earlier,
         scope: &'scope Scope<'scope, '_>,
     ) -> io::Result<Pipe<'a>> {
-        let (jobs, queue) = sync_channel::<Job>(threads);
-        let queue = Arc::new(Mutex::new(queue));
         // Nothing is gained by threads that copy.
         let threads = if setting.compression == Compression::Uncompressed {
             1
         } else {
             threads
         };
+        let limit = threads + READY;
+        let (jobs, queue) = sync_channel::<Job>(limit);
+        let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = queue.clone();
             let mut worker = MemberMaker {
@@ -98,7 +103,7 @@ impl<'a> Pipe<'a> {
             pending: Vec::new(),
             jobs,
             replies: VecDeque::new(),
-            limit: threads + threads.min(4),
+            limit,
             spare: Vec::new(),
             members: Vec::new(),
             copied: 0,

@@ -1,7 +1,7 @@
-//! `kiln build --meta`: what a build takes over.
+//! `--meta` of `kiln build` and `kiln bake`: what a build takes over.
 
 use kiln_meta::{Input, Inputs, Level, Metadata};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{Chosen, event, file_text, inputs_of, levels, options, refused};
 use crate::args::EventSource;
@@ -18,6 +18,37 @@ pub struct BuildMetadata {
     pub labels: Vec<String>,
     /// Annotations, `LEVEL:NAME=VALUE`.
     pub annotations: Vec<String>,
+    /// Arguments that bake files of the action have: images and version. An earlier result does not tell them.
+    pub args: Vec<(String, String)>,
+}
+
+/// The target that bake files of the action define, for others to inherit.
+const TARGET: &str = "docker-metadata-action";
+
+/// What the values of `--meta` define for `kiln bake`: a target like that in the action's bake files, with annotations.
+/// None without any value.
+pub fn for_bake(written: &[String], environment: &Environment) -> Result<Option<String>, CommandError> {
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let metadata = for_build(written, environment)?;
+    let pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> Map<String, Value> {
+        pairs.map(|(name, value)| (name.to_owned(), value.into())).collect()
+    };
+    let labels = pairs(&mut metadata.labels.iter().filter_map(|label| label.split_once('=')));
+    let args = pairs(
+        &mut metadata
+            .args
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
+    let target = json!({
+        "tags": metadata.tags,
+        "labels": labels,
+        "annotations": metadata.annotations,
+        "args": args,
+    });
+    Ok(Some(json!({"target": {TARGET: target}}).to_string()))
 }
 
 /// Reads the values of `--meta`: files, and inputs as `NAME=VALUE`. Without any there is nothing to take over.
@@ -91,10 +122,19 @@ fn compute(inputs: &Inputs, source: EventSource, environment: &Environment) -> R
     } else {
         metadata.tags()
     };
+    let mut args = vec![("DOCKER_META_IMAGES".to_owned(), metadata.images.join(","))];
+    args.extend(
+        metadata
+            .version
+            .main
+            .iter()
+            .map(|version| ("DOCKER_META_VERSION".to_owned(), version.clone())),
+    );
     Ok(BuildMetadata {
         tags,
         labels: metadata.labels(),
         annotations: metadata.annotations_on(&levels(environment)?),
+        args,
     })
 }
 
@@ -130,6 +170,7 @@ fn result_of(file: &str, content: &str) -> Result<BuildMetadata, CommandError> {
             })
             .collect::<Result<_, _>>()?,
         annotations: texts(&value["annotations"])?,
+        args: Vec::new(),
     })
 }
 
@@ -145,6 +186,7 @@ mod tests {
             tags: vec!["a:1".into()],
             labels: vec!["x=y=z".into()],
             annotations: vec!["manifest:x=y".into()],
+            args: Vec::new(),
         };
         assert_eq!(read, expected);
         for bad in ["{", "{}", r#"{"tags": "a", "labels": {}, "annotations": []}"#] {
