@@ -259,12 +259,18 @@ impl Root {
         let name = path
             .file_name()
             .ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        match kind {
-            Kind::Directory => rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755))?,
+        let making = match kind {
+            Kind::Directory => rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)),
             Kind::File => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o644))?;
+                rustix::fs::openat(&directory, name, flags, Mode::from_raw_mode(0o644)).map(drop)
             }
+        };
+        match making {
+            Ok(()) => {}
+            // In a directory that several steps share, such as a cache, another one was faster: it is that one's.
+            Err(Errno::EXIST) => return self.open(&path, OFlags::PATH),
+            Err(error) => return Err(error.into()),
         }
         let made = self.relative(&directory)?.join(name);
         self.made.push(Made {

@@ -465,6 +465,39 @@ fn a_launcher_that_was_killed_takes_its_steps_along_and_is_replaced() {
 }
 
 #[test]
+fn steps_may_make_the_same_mount_point_at_once() {
+    let Some((scratch, lower)) = native("at-once") else {
+        return;
+    };
+    for round in 0..10 {
+        let shared = scratch.directory(&format!("shared-{round}"));
+        let running: Vec<_> = (0..8)
+            .map(|number| {
+                let own = Scratch::new(&format!("at-once-{round}-{number}"));
+                let mut mounted = step(&own, &lower, "echo into > /shared/inner/file && cat /shared/inner/file");
+                mounted.mounts = vec![
+                    StepMount::Bind {
+                        source: shared.clone(),
+                        inside: "".into(),
+                        target: "/shared".into(),
+                        read_only: false,
+                    },
+                    StepMount::Tmpfs {
+                        target: "/shared/inner".into(),
+                        size: None,
+                        mode: 0o755,
+                    },
+                ];
+                (mounted.spawn().unwrap(), own)
+            })
+            .collect();
+        for (step, _own) in running {
+            assert_eq!(step.wait().unwrap(), Exit::Code(0), "round {round}");
+        }
+    }
+}
+
+#[test]
 fn signals_are_forwarded() {
     let Some((scratch, lower)) = native("forward") else {
         return;
