@@ -1,6 +1,7 @@
 //! The store as a graph: records stand on layers, layers on blobs, documents on blobs; and what is held.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Read as _;
 
 use kiln_oci::Digest;
 
@@ -95,15 +96,29 @@ impl Named {
         if let Some(found) = self.0.get(digest) {
             return Ok(found.clone());
         }
-        let found = match store.read_blob(digest, LARGEST_DOCUMENT) {
-            Ok(Some(bytes)) if bytes.first() == Some(&b'{') => digests_in(&bytes),
+        let found = match document(store, digest) {
+            Ok(bytes) => bytes.as_deref().map(digests_in).unwrap_or_default(),
             // A damaged blob names nothing that could be trusted; it is for the check of the store to tell.
-            Ok(_) | Err(StoreError::BlobDamaged { .. } | StoreError::BlobTooLarge { .. }) => Vec::new(),
+            Err(StoreError::BlobDamaged { .. } | StoreError::BlobTooLarge { .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
         self.0.insert(digest.clone(), found.clone());
         Ok(found)
     }
+}
+
+/// A blob, if it may be a document. Layers show by their first byte that they are none, and are not read.
+fn document(store: &Store, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(mut file) = store.open_blob(digest)? else {
+        return Ok(None);
+    };
+    let mut first = [0];
+    let read = file.read(&mut first);
+    let read = read.map_err(|error| StoreError::io("read", store.layout().blob(digest), error))?;
+    if read == 0 || first != *b"{" {
+        return Ok(None);
+    }
+    store.read_blob(digest, LARGEST_DOCUMENT)
 }
 
 /// Puts the pieces together. `store` must hold nothing. With `names`, names of images may go as well.

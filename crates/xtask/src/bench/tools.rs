@@ -68,6 +68,12 @@ impl Stage {
         })
     }
 
+    /// From now on no build looks after the size of its store, which it else does by the clock.
+    pub(super) fn without_collection(&self) -> Result<(), XtaskError> {
+        let path = self.scratch.path().join("config/kiln/kiln.toml");
+        fs::write(&path, "[store]\ncollect = false\n").map_err(failed("write", &path))
+    }
+
     /// `127.0.0.1:port`.
     pub(super) fn registry(&self) -> String {
         self.registry.address()
