@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_graph::{EventSink, Graph, VertexId};
-use kiln_oci::Reference;
 use kiln_registry::Client;
 use kiln_sandbox::IdentityMap;
 use kiln_solver::{AvailableMemory, Forecast, Solution, SolveError, SolveOptions, Solved, StepContext, solve};
@@ -151,10 +150,7 @@ struct Solving<'a> {
     graph: &'a Graph,
     targets: Vec<VertexId>,
     directories: HashMap<String, PathBuf>,
-    /// Whether layers will be asked for as blobs.
-    images: bool,
-    /// The images that every target's blobs are sent to as soon as they are made.
-    sent_to: Vec<Reference>,
+    wants: Wants,
     time: i64,
     imports: CacheImports,
 }
@@ -162,12 +158,15 @@ struct Solving<'a> {
 impl<'a> Solving<'a> {
     fn of(planned: &'a Planned, machine: &Machine) -> Solving<'a> {
         let Planned { request, lowered, .. } = planned;
+        let (graph, targets) = (&lowered.graph, caches::vertices(lowered));
+        let images = request.outputs.iter().any(Output::is_image);
+        let names = request.outputs.iter().flat_map(Output::pushed_names);
+        let wants = Wants::of(graph, &targets, images).sent_to(names.cloned().collect());
         Solving {
-            graph: &lowered.graph,
-            targets: lowered.targets.iter().map(|target| target.vertex.clone()).collect(),
+            graph,
+            wants: caches::wanted(wants, planned),
+            targets,
             directories: request.directories.clone(),
-            images: request.outputs.iter().any(Output::is_image),
-            sent_to: request.outputs.iter().flat_map(Output::pushed_names).cloned().collect(),
             time: request.plan.time,
             imports: caches::imports(&request.cache_from, machine),
         }
@@ -219,7 +218,7 @@ fn worker(solving: Solving<'_>, machine: &Machine, layers: &Layers) -> LocalWork
     LocalWorker::new(LocalWorkerSettings {
         layers: layers.clone(),
         contexts: solving.directories,
-        wants: Wants::of(solving.graph, &solving.targets, solving.images).sent_to(solving.sent_to),
+        wants: solving.wants,
         time: solving.time,
         exec: machine.exec.clone(),
         ownership: machine.ownership(),

@@ -1,6 +1,7 @@
 //! The forms of a layer, made on demand: an index to answer questions, a tree to run in, a blob to export.
 
 mod blobs;
+mod gate;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -20,6 +21,7 @@ use kiln_store::{CacheKey, LayerId, LayerRecord, StagedTree, Store};
 use tokio::sync::OnceCell;
 
 pub use blobs::CacheCompression;
+use gate::Gate;
 
 use crate::WorkerError;
 use crate::ground::Ground;
@@ -30,6 +32,10 @@ use crate::source_tree::open_directory;
 
 /// Roots of so many layers are stacked as they are: no usual image has more.
 const STACKED_AT_MOST: usize = 128;
+
+/// Layers that are packed at once: while one waits for its files, the other has the processors. Each takes memory for the
+/// members that it has under way, so that more would only take more of it.
+const PACKED_AT_ONCE: usize = 2;
 
 /// Layers that are merged to one tree in deeper roots.
 const GROUP: usize = 100;
@@ -93,6 +99,7 @@ struct Inner {
     remotes: Mutex<HashMap<LayerId, Remote>>,
     trees: Mutex<HashMap<LayerId, Arc<OnceCell<PathBuf>>>>,
     blobs: Mutex<HashMap<(LayerId, CompressionSetting), PackedOnce>>,
+    packers: Gate,
     /// Image and blob → whether it was sent there.
     sent: Mutex<HashMap<(String, Digest), Sent>>,
     /// Where the steps stand that made layers.
@@ -156,6 +163,7 @@ impl Layers {
             remotes: Mutex::default(),
             trees: Mutex::default(),
             blobs: Mutex::default(),
+            packers: Gate::new(PACKED_AT_ONCE),
             sent: Mutex::default(),
             places: Mutex::default(),
             implied: Mutex::default(),

@@ -478,22 +478,29 @@ impl LocalWorker {
         }
     }
 
-    /// Starts packing a layer of a final stage, and sending it, while later steps still run.
+    /// Starts packing a layer, for the image that has it and for the caches that will, and sending it to the image, while
+    /// later steps still run.
     fn pack_early(&self, vertex: &Vertex, root: &Root) {
-        if self.settings.wants.blob(&vertex.id)
-            && let Some(id) = root.last().cloned()
-        {
-            let layers = self.settings.layers.clone();
-            let names = self.settings.wants.destinations().to_vec();
-            // Whoever needs the blob, or needs it there, asks again and is told of a failure then.
-            tokio::spawn(async move {
+        let wants = &self.settings.wants;
+        let (in_image, caches) = (wants.blob(&vertex.id), wants.cached(&vertex.id));
+        let Some(id) = root.last().filter(|_| in_image || !caches.is_empty()).cloned() else {
+            return;
+        };
+        let (layers, names) = (self.settings.layers.clone(), wants.destinations().to_vec());
+        // Whoever needs the blob, or needs it there, asks again and is told of a failure then.
+        tokio::spawn(async move {
+            if in_image {
                 let packed = layers.blob(&id, None).await?;
                 let sent = names
                     .iter()
                     .map(|name| crate::transfer::push_layer(&layers, layers.client(), name, &packed.descriptor));
-                futures::future::try_join_all(sent).await
-            });
-        }
+                futures::future::try_join_all(sent).await?;
+            }
+            for (compression, in_image) in caches {
+                layers.cached(&id, in_image, compression).await?;
+            }
+            Ok::<(), WorkerError>(())
+        });
     }
 }
 

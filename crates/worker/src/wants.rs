@@ -5,6 +5,9 @@ use std::collections::{HashMap, HashSet};
 use kiln_graph::{Graph, Op, Vertex, VertexId};
 use kiln_oci::Reference;
 
+use crate::layers::CacheCompression;
+use crate::remote_cache::{ExportChoice, ExportMode};
+
 /// The vertices whose layers are needed in a certain form.
 #[derive(Debug, Clone, Default)]
 pub struct Wants {
@@ -12,6 +15,16 @@ pub struct Wants {
     blobs: HashSet<VertexId>,
     /// Images that the blobs will be sent to.
     names: Vec<Reference>,
+    caches: Vec<WantedByCache>,
+}
+
+/// What a cache that the build writes will ask for.
+#[derive(Debug, Clone)]
+struct WantedByCache {
+    steps: HashSet<VertexId>,
+    /// Those of them whose layers are in the targets' roots.
+    in_images: HashSet<VertexId>,
+    compression: CacheCompression,
 }
 
 impl Wants {
@@ -44,6 +57,25 @@ impl Wants {
     pub fn sent_to(mut self, names: Vec<Reference>) -> Wants {
         self.names = names;
         self
+    }
+
+    /// The same, where one more cache will be written, of a build for `targets`.
+    #[must_use]
+    pub fn kept_by(mut self, choice: ExportChoice, graph: &Graph, targets: &[VertexId]) -> Wants {
+        self.caches.push(WantedByCache {
+            steps: choice.mode.steps(graph, targets),
+            in_images: ExportMode::Min.steps(graph, targets),
+            compression: choice.compression,
+        });
+        self
+    }
+
+    /// How each cache that will have the vertex' layer has it compressed, and whether an image has the layer as well.
+    pub fn cached(&self, vertex: &VertexId) -> Vec<(CacheCompression, bool)> {
+        let caches = self.caches.iter().filter(|cache| cache.steps.contains(vertex));
+        caches
+            .map(|cache| (cache.compression, cache.in_images.contains(vertex)))
+            .collect()
     }
 
     /// The images that blobs will be sent to.
@@ -81,5 +113,48 @@ fn stack(by_id: &HashMap<&VertexId, &Vertex>, top: &VertexId, marked: &mut HashS
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_graph::{CopyAction, FileAction, FileOp, VertexMeta};
+
+    /// A step that makes something, and one that copies it to where an image begins.
+    fn two_stages() -> (Graph, VertexId, VertexId) {
+        let mut graph = Graph::new();
+        let copy = |source| {
+            Op::File(FileOp {
+                actions: vec![FileAction::Copy(CopyAction::contents(1, source))],
+                epoch: None,
+            })
+        };
+        let scratch = graph.add(Op::Scratch, Vec::new(), VertexMeta::default());
+        let inputs = vec![scratch.clone(), scratch.clone()];
+        let made = graph.add(copy("/made"), inputs, VertexMeta::default());
+        let copied = graph.add(copy("/"), vec![scratch, made.clone()], VertexMeta::default());
+        (graph, made, copied)
+    }
+
+    #[test]
+    fn a_cache_asks_for_the_layers_of_its_mode() {
+        let (graph, made, copied) = two_stages();
+        let targets = [copied.clone()];
+        let kept_by = |mode| {
+            let choice = ExportChoice {
+                mode,
+                ..ExportChoice::default()
+            };
+            Wants::of(&graph, &targets, true).kept_by(choice, &graph, &targets)
+        };
+        let asked = |wants: &Wants, vertex| {
+            let cached = wants.cached(vertex).into_iter();
+            cached.map(|(_, in_image)| in_image).collect::<Vec<_>>()
+        };
+        let (min, max) = (kept_by(ExportMode::Min), kept_by(ExportMode::Max));
+        assert_eq!((asked(&min, &made), asked(&min, &copied)), (vec![], vec![true]));
+        assert_eq!((asked(&max, &made), asked(&max, &copied)), (vec![false], vec![true]));
+        assert!(Wants::of(&graph, &targets, true).cached(&copied).is_empty());
     }
 }

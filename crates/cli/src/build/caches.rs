@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use kiln_dockerfile::lower::Lowered;
 use kiln_graph::{Event, VertexId};
 use kiln_store::CacheKey;
-use kiln_worker::Layers;
 use kiln_worker::remote_cache::{
     ActionsCache, CacheContents, CacheDocument, CacheImports, CacheStorage, ExportChoice, KeyedGraph, ObjectCache,
     S3Cache, collect, export,
 };
+use kiln_worker::{Layers, Wants};
 
+use crate::build::frontend::Planned;
 use crate::build::publish::task;
 use crate::build::request::{CacheExport, CacheImport, CachePlace};
 use crate::build::{BuildError, BuildRequest, Machine};
@@ -40,6 +41,24 @@ fn storage(machine: &Machine, place: &CachePlace) -> CacheStorage {
     }
 }
 
+/// What is wanted of the steps, with what the caches will want that a build writes.
+pub(super) fn wanted(wants: Wants, planned: &Planned) -> Wants {
+    let targets = vertices(&planned.lowered);
+    let caches = planned.request.cache_to.iter().filter_map(|export| match export {
+        // Images carry the records of their own layers.
+        CacheExport::Inline => None,
+        CacheExport::To { choice, .. } => Some(*choice),
+    });
+    caches.fold(wants, |wants, choice| {
+        wants.kept_by(choice, &planned.lowered.graph, &targets)
+    })
+}
+
+/// The vertices that a build is for.
+pub(super) fn vertices(lowered: &Lowered) -> Vec<VertexId> {
+    lowered.targets.iter().map(|target| target.vertex.clone()).collect()
+}
+
 /// What was solved, for whoever writes caches.
 pub(super) struct Solved<'a> {
     pub(super) lowered: &'a Lowered,
@@ -48,12 +67,7 @@ pub(super) struct Solved<'a> {
 
 impl Solved<'_> {
     async fn records(&self, choice: ExportChoice, layers: &Layers) -> Result<CacheContents, BuildError> {
-        let targets: Vec<VertexId> = self
-            .lowered
-            .targets
-            .iter()
-            .map(|target| target.vertex.clone())
-            .collect();
+        let targets = vertices(self.lowered);
         let graph = KeyedGraph {
             graph: &self.lowered.graph,
             targets: &targets,

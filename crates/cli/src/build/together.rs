@@ -14,6 +14,7 @@ use kiln_graph::{Graph, Op, VertexId};
 use kiln_image::pack::CompressionSetting;
 use kiln_oci::Platform;
 use kiln_solver::SolveError;
+use kiln_worker::Wants;
 
 use super::frontend::Planned;
 use super::request::CacheImport;
@@ -185,13 +186,15 @@ async fn solve_batch(
         }
         images |= request.outputs.iter().any(Output::is_image);
     }
+    // Each of several images has names of its own, and a blob may belong to some of them only: none is sent early.
+    let wants = Wants::of(&plan.graph, &targets, images);
     let solving = Solving {
         graph: &plan.graph,
+        wants: batch
+            .iter()
+            .fold(wants, |wants, target| caches::wanted(wants, &target.planned)),
         targets,
         directories,
-        images,
-        // Each of several images has names of its own, and a blob may belong to some of them only.
-        sent_to: Vec::new(),
         time: batch[0].planned.request.plan.time,
         imports: caches::imports(&imports, machine),
     };

@@ -291,6 +291,7 @@ impl Layers {
         packing: Packing<'_>,
         expected: Option<&DiffId>,
     ) -> Result<Option<PackedLayer>, WorkerError> {
+        let _pass = self.inner.packers.enter();
         let out = self.inner.store.new_blob()?;
         let packed = kiln_image::pack::pack_layer(packing, out)?;
         tracing::debug!(%id, size = packed.size, copied = packed.copied, "packed a layer");

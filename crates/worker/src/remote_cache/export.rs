@@ -58,7 +58,7 @@ pub async fn collect(
     let now = unix_now();
     let mut contents = CacheContents::new();
     let records = records(solved, choice.mode, layers)?;
-    let of_images = chosen(solved, ExportMode::Min);
+    let of_images = ExportMode::Min.steps(solved.graph, solved.targets);
     let in_images: HashSet<LayerId> = records
         .iter()
         .filter(|(vertex, _)| of_images.contains(&vertex.id))
@@ -101,7 +101,7 @@ fn records<'a>(
     mode: ExportMode,
     layers: &Layers,
 ) -> Result<Vec<(&'a Vertex, CacheRecord)>, WorkerError> {
-    let chosen = chosen(solved, mode);
+    let chosen = mode.steps(solved.graph, solved.targets);
     let mut records = Vec::new();
     for vertex in solved.graph.vertices() {
         if chosen.contains(&vertex.id)
@@ -186,25 +186,28 @@ async fn describe_layer(
     })
 }
 
-fn chosen(solved: KeyedGraph<'_>, mode: ExportMode) -> HashSet<VertexId> {
-    let is_step = |vertex: &&Vertex| matches!(vertex.op, Op::Exec(_) | Op::File(_) | Op::Merge | Op::Graft);
-    let steps = solved.graph.vertices().iter().filter(is_step);
-    if mode == ExportMode::Max {
-        return steps.map(|vertex| vertex.id.clone()).collect();
-    }
-    let mut chosen = HashSet::new();
-    let mut pending: Vec<VertexId> = solved.targets.to_vec();
-    while let Some(id) = pending.pop() {
-        let Some(vertex) = solved.graph.vertex(&id).filter(|_| chosen.insert(id)) else {
-            continue;
-        };
-        match vertex.op {
-            Op::Exec(_) | Op::File(_) => pending.extend(vertex.inputs.first().cloned()),
-            Op::Merge | Op::Graft => pending.extend(vertex.inputs.iter().cloned()),
-            _ => {}
+impl ExportMode {
+    /// The steps of a graph that are written, of a build for `targets`.
+    pub fn steps(self, graph: &Graph, targets: &[VertexId]) -> HashSet<VertexId> {
+        let is_step = |vertex: &&Vertex| matches!(vertex.op, Op::Exec(_) | Op::File(_) | Op::Merge | Op::Graft);
+        if self == ExportMode::Max {
+            let steps = graph.vertices().iter().filter(is_step);
+            return steps.map(|vertex| vertex.id.clone()).collect();
         }
+        let mut chosen = HashSet::new();
+        let mut pending: Vec<VertexId> = targets.to_vec();
+        while let Some(id) = pending.pop() {
+            let Some(vertex) = graph.vertex(&id).filter(|_| chosen.insert(id)) else {
+                continue;
+            };
+            match vertex.op {
+                Op::Exec(_) | Op::File(_) => pending.extend(vertex.inputs.first().cloned()),
+                Op::Merge | Op::Graft => pending.extend(vertex.inputs.iter().cloned()),
+                _ => {}
+            }
+        }
+        chosen
     }
-    chosen
 }
 
 /// Writes records into a cache beside what others wrote. Blobs first, then documents, then the name.
