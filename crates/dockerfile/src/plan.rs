@@ -139,9 +139,9 @@ pub struct BuiltContext {
 impl Eq for BuiltContext {}
 
 impl BuiltContext {
-    /// The image for a platform. Where there is only one, it stands for all.
+    /// The image that was made for a platform. Where there is only one, it stands for all.
     pub fn image(&self, platform: &Platform) -> Option<&BuiltImage> {
-        let exact = self.images.iter().find(|image| image.platform == *platform);
+        let exact = self.images.iter().find(|image| image.made_for == *platform);
         match (exact, self.images.as_slice()) {
             (Some(image), _) => Some(image),
             (None, [only]) => Some(only),
@@ -153,7 +153,9 @@ impl BuiltContext {
 /// The image of one platform in a [`BuiltContext`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuiltImage {
-    /// What it runs on.
+    /// The platform that it was asked for.
+    pub made_for: Platform,
+    /// What it runs on: another platform, where its stage is pinned to one.
     pub platform: Platform,
     /// The vertex whose root it is.
     pub vertex: VertexId,

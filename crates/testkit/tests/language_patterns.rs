@@ -127,9 +127,10 @@ impl Bench {
         Program::new("cp")
             .args(["-r".as_ref(), example(name).as_os_str(), context.as_os_str()])
             .succeed()?;
-        let dockerfile = fs::read(pattern(name)).map_err(|source| TestkitError::File {
+        let path = pattern(&format!("{name}.Dockerfile"));
+        let dockerfile = fs::read(&path).map_err(|source| TestkitError::File {
             action: "read",
-            path: pattern(name),
+            path,
             source,
         })?;
         self.fixture.write(&format!("{name}/Dockerfile"), &dockerfile)?;
@@ -141,10 +142,8 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
-fn pattern(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("patterns")
-        .join(format!("{name}.Dockerfile"))
+fn pattern(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("patterns").join(file)
 }
 
 /// The platform that this machine emulates.
@@ -216,6 +215,7 @@ fn go() -> TestResult {
 fn node() -> TestResult {
     let bench = Bench::new(Language::Node)?;
     a_node_add_on_is_cross_compiled_without_emulation(&bench)?;
+    services_of_a_node_project_are_baked_from_stages_that_they_share(&bench)?;
     node_modules_of_the_build_platform_fail_elsewhere(&bench)
 }
 
@@ -271,6 +271,37 @@ fn go_as_it_is_often_written_is_right_too(bench: &Bench) -> TestResult {
 }
 
 const ADD_ON: &str = "app/node_modules/example-greeting/build/Release/greeting.node";
+
+fn services_of_a_node_project_are_baked_from_stages_that_they_share(bench: &Bench) -> TestResult {
+    let example = example("node").canonicalize()?;
+    let definition = pattern("node-services.hcl");
+    let outcome = bench
+        .fixture
+        .kiln(["bake", "--no-cache", "--progress=rawjson", "--push", "-f"])
+        .args([definition])
+        .args([format!("--allow=fs.read={}", example.display())])
+        .env("EXAMPLE", &example)
+        .env("REGISTRY", bench.registry.address())
+        .limit(Duration::from_secs(600))
+        .run()?;
+    outcome.assert_success();
+    assert_eq!(ran(&outcome, "RUN npm run build"), (1, 0), "shared by all images");
+    for each_platform in ["RUN case", "COPY --from=modules", "COPY --from=bundle"] {
+        assert_eq!(ran(&outcome, each_platform), (2, 0), "{each_platform} for all services");
+    }
+    assert_eq!(ran(&outcome, "COPY <<NAME"), (8, 0), "the services' own");
+    let services = ["api", "jobs", "mail", "web"];
+    for (service, (platform, machine, _, _)) in services.into_iter().zip(MACHINES.into_iter().cycle()) {
+        let image = format!("{}/team/{service}:1", bench.registry.address());
+        let said = bench
+            .fixture
+            .kiln(["run", "--rm", "--platform", platform, &image])
+            .run()?;
+        let expected = format!("hello {service} from Node.js with an add-on for {machine}\n");
+        assert_eq!(said.assert_success().stdout_text(), expected);
+    }
+    Ok(())
+}
 
 fn a_node_add_on_is_cross_compiled_without_emulation(bench: &Bench) -> TestResult {
     let toolchain = "toolchain=docker-image://example/node-toolchain:1";

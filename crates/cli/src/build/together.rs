@@ -272,10 +272,14 @@ fn as_context(planned: &Planned) -> NamedContext {
     let lowered = &planned.lowered;
     NamedContext::Built(BuiltContext {
         graph: lowered.graph.clone(),
-        images: lowered
-            .targets
+        images: planned
+            .request
+            .plan
+            .platforms
             .iter()
-            .map(|target| BuiltImage {
+            .zip(&lowered.targets)
+            .map(|(made_for, target)| BuiltImage {
+                made_for: made_for.clone(),
                 platform: target.platform.clone(),
                 vertex: target.vertex.clone(),
                 config: target.config.clone(),

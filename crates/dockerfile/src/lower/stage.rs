@@ -481,7 +481,7 @@ impl Lowerer<'_> {
         platform: &Platform,
     ) -> Result<(VertexId, ImageConfig, bool, Platform), SyntaxError> {
         let Some(image) = built.image(platform) else {
-            let platforms: Vec<String> = built.images.iter().map(|image| image.platform.to_string()).collect();
+            let platforms: Vec<String> = built.images.iter().map(|image| image.made_for.to_string()).collect();
             let error = SyntaxError::new(format!("the context {name} is not built for {platform}"));
             return Err(error.hint(format!("it is built for {}", platforms.join(", "))));
         };
