@@ -251,6 +251,8 @@ mod tests {
             ("pull_request", GitRef::PullRequest("9".into()))
         );
         assert_eq!((merge.base.as_deref(), merge.commit.as_str()), (Some("main"), "4ead"));
+        // The time that GitLab tells is that of the other commit.
+        assert_eq!(merge.commit_time, None);
     }
 
     #[test]
