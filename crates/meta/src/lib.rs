@@ -44,7 +44,7 @@ mod version;
 mod warning;
 
 pub use csv::CsvError;
-pub use document::DocumentError;
+pub use document::{Document, DocumentError, Setting};
 pub use error::{EntryError, MetaError};
 pub use event::{Event, GitRef, Repository};
 pub use expression::{ExpressionError, Template};

@@ -425,7 +425,7 @@ fn a_shell_reads_the_variables() -> TestResult {
 fn bad_input_is_named_with_its_line() -> TestResult {
     let fixture = fixture()?;
     repository(&fixture)?;
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 12] = [
         (
             &["--tags", "type=sha\ntype=semvr"],
             &["line 2 of `tags`", "type=semvr", "no type `semvr`", "hint: "],
@@ -463,6 +463,14 @@ fn bad_input_is_named_with_its_line() -> TestResult {
             &["--labels", "a=b\n\nc={{sha"],
             &["line 3 of `labels`", "is not closed"],
         ),
+        (
+            &["--images", "ghcr.io/${{ github.repository }}"],
+            &[
+                "line 1 of `images`",
+                "expression of a workflow",
+                "{{is_default_branch}}",
+            ],
+        ),
         (&["--ref", "v1"], &["`v1` is no full reference", "refs/tags/TAG"]),
     ];
     for (flags, said) in cases {
@@ -483,6 +491,43 @@ fn bad_input_is_named_with_its_line() -> TestResult {
     outcome
         .assert_code(2)
         .assert_says(&["line 1", "no input `image`", "images, tags"]);
+    Ok(())
+}
+
+#[test]
+fn a_file_holds_all_inputs_of_the_action() -> TestResult {
+    let fixture = fixture()?;
+    repository(&fixture)?;
+    let text = "context: git\nimages: octo/app\ntags: |\n  a\n  b\nsep-tags: ','\nbake-target: app-metadata\n";
+    fixture.write("inputs.yml", text.as_bytes())?;
+    let from_file = |more: &[&str]| fixture.kiln(["meta", "-f", "inputs.yml"]).args(more).run();
+    let tags = from_file(&["--format", "tags"])?;
+    assert_eq!(lines(tags.assert_success()), ["octo/app:a,octo/app:b"]);
+    let tags = from_file(&["--format", "tags", "--sep-tags", " "])?;
+    assert_eq!(lines(tags.assert_success()), ["octo/app:a octo/app:b"]);
+    let bake = from_file(&["--format", "bake"])?.assert_success().stdout_text();
+    let bake: serde_json::Value = serde_json::from_str(&bake)?;
+    assert_eq!(
+        bake["target"]["app-metadata"]["tags"],
+        json!(["octo/app:a", "octo/app:b"])
+    );
+
+    fixture.write(
+        "docker-bake.hcl",
+        b"target \"app-metadata\" {}\ntarget \"default\" { inherits = [\"app-metadata\"] }\n",
+    )?;
+    let printed = fixture.kiln(["bake", "--meta", "inputs.yml", "--print"]).run()?;
+    let printed: serde_json::Value = serde_json::from_str(&printed.assert_success().stdout_text())?;
+    assert_eq!(
+        printed["target"]["default"]["tags"],
+        json!(["octo/app:a", "octo/app:b"])
+    );
+
+    fixture.write("inputs.yml", b"context: mars\n")?;
+    let outcome = from_file(&[])?;
+    outcome
+        .assert_code(2)
+        .assert_says(&["no context `mars`", "workflow, git"]);
     Ok(())
 }
 
