@@ -204,7 +204,8 @@ fn a_pull_request_in_github_actions_and_in_forgejo() -> TestResult {
 
 #[test]
 fn jobs_of_other_services() -> TestResult {
-    let rules = "type=schedule\ntype=edge\ntype=ref,event=branch\ntype=ref,event=tag\ntype=ref,event=pr\ntype=sha";
+    let rules = "type=schedule\ntype=edge\ntype=ref,event=branch\ntype=ref,event=tag\ntype=ref,event=pr\ntype=sha\n\
+                 type=raw,value=newest,enable={{is_default_branch}},priority=1";
     let gitlab = [
         ("GITLAB_CI", "true"),
         ("CI_COMMIT_SHA", "c0ffee00c0ffee00"),
@@ -223,11 +224,16 @@ fn jobs_of_other_services() -> TestResult {
         ("GIT_COMMIT", "c0ffee00c0ffee00"),
         ("GIT_URL", "ssh://git@gitlab.example:22/octo/app.git"),
     ];
-    let cases: [(Variables<'_>, Variables<'_>, &str); 8] = [
+    let cases: [(Variables<'_>, Variables<'_>, &str); 9] = [
         (
             &gitlab,
             &[("CI_PIPELINE_SOURCE", "schedule"), ("CI_COMMIT_BRANCH", "main")],
-            "nightly edge main sha-c0ffee0",
+            "nightly edge main sha-c0ffee0 newest",
+        ),
+        (
+            &gitlab,
+            &[("CI_PIPELINE_SOURCE", "schedule"), ("CI_COMMIT_BRANCH", "old")],
+            "nightly old sha-c0ffee0",
         ),
         (
             &gitlab,
@@ -246,7 +252,7 @@ fn jobs_of_other_services() -> TestResult {
         (
             &buildkite,
             &[("BUILDKITE_BRANCH", "main"), ("BUILDKITE_PULL_REQUEST", "false")],
-            "edge main sha-c0ffee0",
+            "edge main sha-c0ffee0 newest",
         ),
         (
             &buildkite,
@@ -257,7 +263,7 @@ fn jobs_of_other_services() -> TestResult {
         (
             &jenkins,
             &[("BRANCH_NAME", "main"), ("BRANCH_IS_PRIMARY", "true")],
-            "edge main sha-c0ffee0",
+            "edge main sha-c0ffee0 newest",
         ),
         (
             &jenkins,

@@ -183,6 +183,7 @@ pub fn event(source: EventSource, chosen: &Chosen<'_>, environment: &Environment
         Some(provider) => told(provider, environment)?,
         None => Event {
             name: "push".to_owned(),
+            on_any_branch: true,
             ..Event::default()
         },
     };

@@ -48,5 +48,6 @@ pub(super) fn event(read: &Read<'_>, head: bool) -> Event {
             license: String::new(),
             default_branch: read.optional("CI_DEFAULT_BRANCH"),
         },
+        on_any_branch: true,
     }
 }
