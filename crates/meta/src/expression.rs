@@ -337,6 +337,10 @@ mod tests {
             ("\\\\{{zero}}", "\\0"),
             ("} }} {", "} }} {"),
             ("{{true}}x", "x"),
+            ("a\n  {{! comment }}  \nb", "a\nb"),
+            ("a\n{{#if branch}}\n  b\n{{else}}\n  c\n{{/if}}\r\nd", "a\n  b\nd"),
+            ("a\n{{zero}}\nb {{! comment }}\nc", "a\n0\nb \nc"),
+            ("{{#if branch}}\na\n{{/if}}", "a\n"),
         ] {
             assert_eq!(filled(template), Ok(expected.to_owned()), "{template}");
         }
