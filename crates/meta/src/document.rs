@@ -176,8 +176,8 @@ impl Document {
                 text: line.text.to_owned(),
             };
             let (key, value) = line.text.trim_start().split_once(':').ok_or_else(cannot)?;
-            let value = value.trim();
-            // A whole step may be pasted: what stands below `with:` is what counts.
+            let value = without_comment(value.trim());
+            // The block may be pasted with the key that it stands below.
             if key == "with" && value.is_empty() && seen.is_empty() {
                 continue;
             }
@@ -222,6 +222,15 @@ impl Document {
             }
         }
         Ok(document)
+    }
+}
+
+/// What stands behind a key, where that is nothing or the mark of a block: a comment may follow.
+fn without_comment(value: &str) -> &str {
+    match value.find(" #") {
+        _ if value.starts_with('#') => "",
+        Some(comment) if value.starts_with('|') => value[..comment].trim_end(),
+        _ => value,
     }
 }
 
@@ -319,7 +328,7 @@ mod tests {
 
     #[test]
     fn blocks_lists_and_lines_are_read() {
-        let text = "# inputs\nimages: ghcr.io/o/a # here\ntags: |\n  # first\n  type=sha\n\n  type=match,\"pattern=a{1,2}\"\nflavor:\n- latest=false\nlabels:\n  - 'a=it''s'\n  - \"b=\\\"x\\\"\\\\d\" # two\n";
+        let text = "# inputs\nimages: ghcr.io/o/a # here\ntags: | # rules\n  # first\n  type=sha\n\n  type=match,\"pattern=a{1,2}\"\nflavor: # one\n- latest=false\nlabels:\n  - 'a=it''s'\n  - \"b=\\\"x\\\"\\\\d\" # two\n";
         let inputs = Document::parse("meta.yml", text).expect("valid").inputs;
         assert_eq!(texts(&inputs, Input::Images), ["2:ghcr.io/o/a"]);
         assert_eq!(
