@@ -43,6 +43,7 @@ mod scope;
 mod version;
 mod warning;
 
+pub use bake::bake_literal;
 pub use csv::CsvError;
 pub use document::{Document, DocumentError, Setting};
 pub use error::{EntryError, MetaError};

@@ -538,6 +538,36 @@ fn a_file_holds_all_inputs_of_the_action() -> TestResult {
 }
 
 #[test]
+fn labels_are_no_templates_of_bake() -> TestResult {
+    let fixture = fixture()?;
+    repository(&fixture)?;
+    let label = "a=${foo} %{if} $${x} $%{y} 100% \"q\" \\d";
+    fixture.write(
+        "docker-bake.hcl",
+        b"target \"docker-metadata-action\" {}\ntarget \"default\" { inherits = [\"docker-metadata-action\"] }\n",
+    )?;
+    let images = ["meta", "--images", "octo/app", "--format", "version"];
+    let outcome = fixture
+        .kiln(images)
+        .args(["--labels", label, "--bake-file", "meta.json"])
+        .run()?;
+    outcome.assert_success();
+    let given = format!("labels={label}");
+    // What is printed is a definition again, with escapes.
+    let escaped = label.trim_start_matches("a=").replace("${", "$${").replace("%{", "%%{");
+    let taken_over: [&[&str]; 2] = [
+        &["bake", "--meta", "images=octo/app", "--meta", &given, "--print"],
+        &["bake", "-f", "docker-bake.hcl", "-f", "meta.json", "--print"],
+    ];
+    for flags in taken_over {
+        let printed = fixture.kiln(flags).run()?.assert_success().stdout_text();
+        let printed: serde_json::Value = serde_json::from_str(&printed)?;
+        assert_eq!(printed["target"]["default"]["labels"]["a"], json!(escaped));
+    }
+    Ok(())
+}
+
+#[test]
 fn what_is_missing_is_said() -> TestResult {
     let mut fixture = fixture()?;
     let outcome = fixture.kiln(["meta"]).run()?;

@@ -1,6 +1,6 @@
 //! `--meta` of `kiln build` and `kiln bake`: what a build takes over.
 
-use kiln_meta::{Document, Input, Level, Metadata, Setting};
+use kiln_meta::{Document, Input, Level, Metadata, Setting, bake_literal};
 use serde_json::{Map, Value, json};
 
 use super::{BAKE_TARGET, Chosen, document_of, event, file_text, levels, options, refused, source};
@@ -31,7 +31,9 @@ pub fn for_bake(written: &[String], environment: &Environment) -> Result<Option<
     }
     let metadata = for_build(written, environment)?;
     let pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> Map<String, Value> {
-        pairs.map(|(name, value)| (name.to_owned(), value.into())).collect()
+        pairs
+            .map(|(name, value)| (bake_literal(name), bake_literal(value).into()))
+            .collect()
     };
     let labels = pairs(&mut metadata.labels.iter().filter_map(|label| label.split_once('=')));
     let args = pairs(
@@ -40,10 +42,11 @@ pub fn for_bake(written: &[String], environment: &Environment) -> Result<Option<
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str())),
     );
+    let literals = |texts: &[String]| texts.iter().map(|text| bake_literal(text)).collect::<Vec<_>>();
     let target = json!({
-        "tags": metadata.tags,
+        "tags": literals(&metadata.tags),
         "labels": labels,
-        "annotations": metadata.annotations,
+        "annotations": literals(&metadata.annotations),
         "args": args,
     });
     let name = metadata.target.as_deref().unwrap_or(BAKE_TARGET);
