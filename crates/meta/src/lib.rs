@@ -17,7 +17,7 @@
 //! # Ok::<(), kiln_meta::MetaError>(())
 //! ```
 //!
-//! Nothing here does I/O, reads the environment or the clock.
+//! Nothing here does I/O, reads the environment or the clock, but that a regular expression that takes too long is given up.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

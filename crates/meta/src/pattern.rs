@@ -104,7 +104,11 @@ impl Pattern {
         let (pattern, subject) = (self.clone(), text.to_owned());
         let (sender, receiver) = mpsc::channel();
         // The engine cannot be stopped. A thread that is left behind ends with the run, which this error ends.
-        thread::spawn(move || sender.send(pattern.first(&subject)));
+        let spawned = thread::Builder::new().spawn(move || sender.send(pattern.first(&subject)));
+        if spawned.is_err() {
+            // Where no thread is to be had, there is no limit either.
+            return Ok(self.first(text));
+        }
         receiver
             .recv_timeout(patience)
             .map_err(|_| PatternError::TooSlow { text: text.to_owned() })
