@@ -109,11 +109,12 @@ fn can_be_put(annotation: &str) -> Result<(), CommandError> {
 
 fn compute(document: &Document, environment: &Environment) -> Result<BuildMetadata, CommandError> {
     let inputs = &document.inputs;
+    let source = source(None, document)?;
     if inputs.images.is_empty() {
         return Err(CommandError::user("--meta names no image")
             .hint("add --meta images=registry.example.com/team/app, or `images` to the file"));
     }
-    let event = event(source(None, document)?, &Chosen::default(), environment)?;
+    let event = event(source, &Chosen::default(), environment)?;
     let metadata = Metadata::compute(inputs, &event, &options(environment)?).map_err(|error| refused(&error))?;
     for warning in &metadata.warnings {
         output::talk(&format!("warning: {warning}"));
