@@ -11,6 +11,7 @@ use crate::flavor::Flavor;
 use crate::image::Image;
 use crate::inputs::{Entry, Inputs};
 use crate::metadata::{Metadata, Options, Version};
+use crate::pattern::{Groups, Pattern};
 use crate::rule::{MatchRule, RefKind, ShaFormat, TagKind, TagRule, VersionRule};
 use crate::scope::{Dates, Global};
 use crate::version::{PythonVersion, SemanticVersion};
@@ -151,7 +152,7 @@ impl Computation<'_> {
             return Ok(None);
         };
         if let Some(part) = &rule.part {
-            match part.groups(&text) {
+            match matched(part, &text)? {
                 None => self.warnings.push(Warning::NoMatch {
                     pattern: part.text().to_owned(),
                     value: text.clone(),
@@ -208,7 +209,7 @@ impl Computation<'_> {
         let Some(text) = self.subject(&rule.value)? else {
             return Ok(None);
         };
-        let Some(groups) = rule.pattern.groups(&text) else {
+        let Some(groups) = matched(&rule.pattern, &text)? else {
             self.warnings.push(Warning::NoMatch {
                 pattern: rule.pattern.text().to_owned(),
                 value: text,
@@ -271,6 +272,14 @@ impl Computation<'_> {
         }
         warnings
     }
+}
+
+/// The groups of a match.
+fn matched(pattern: &Pattern, text: &str) -> Result<Option<Groups>, EntryError> {
+    pattern.groups(text).map_err(|source| EntryError::Pattern {
+        pattern: pattern.text().to_owned(),
+        source,
+    })
 }
 
 /// A name that a registry takes: every run of other letters is one hyphen.

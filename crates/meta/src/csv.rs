@@ -47,8 +47,17 @@ pub(crate) enum Reading {
 pub(crate) struct Record {
     /// The line it begins on, counted from 1.
     pub(crate) line: usize,
-    /// The fields, unquoted.
-    pub(crate) fields: Vec<String>,
+    /// The fields.
+    pub(crate) fields: Vec<Field>,
+}
+
+/// What stands between commas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    /// The text, without its quotes.
+    pub(crate) text: String,
+    /// Whether it stood in quotes.
+    pub(crate) quoted: bool,
 }
 
 /// The fields of one entry; none when the text is empty.
@@ -57,7 +66,8 @@ pub(crate) fn fields(text: &str) -> Result<Vec<String>, CsvError> {
     if records.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(records.swap_remove(0).fields)
+    let fields = records.swap_remove(0).fields.into_iter();
+    Ok(fields.map(|field| field.text).collect())
 }
 
 /// The lines of a text; empty lines are left out.
@@ -69,7 +79,7 @@ pub(crate) fn records(text: &str, reading: Reading) -> Result<Vec<Record>, CsvEr
         found: Vec::new(),
         record: Vec::new(),
         field: String::new(),
-        was_quoted: false,
+        quotes: Quotes::None,
         begun: 1,
     };
     reader.read()?;
@@ -81,23 +91,34 @@ struct Reader<'text> {
     reading: Reading,
     line: usize,
     found: Vec<Record>,
-    record: Vec<String>,
+    record: Vec<Field>,
     field: String,
-    was_quoted: bool,
+    quotes: Quotes,
     /// The line that the record begins on.
     begun: usize,
+}
+
+/// What became of the quotes of a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// It begins with none.
+    None,
+    /// They stood around it.
+    Around,
+    /// They are part of its text.
+    Text,
 }
 
 impl Reader<'_> {
     fn read(&mut self) -> Result<(), CsvError> {
         while let Some(letter) = self.letters.next() {
             match letter {
-                '"' if self.field.is_empty() && !self.was_quoted => self.quoted()?,
+                '"' if self.field.is_empty() && self.quotes == Quotes::None => self.quoted()?,
                 '"' if self.reading == Reading::Entry => return Err(CsvError::QuoteInside),
                 ',' => self.end_field(),
                 '\r' if self.letters.peek() == Some(&'\n') => {}
                 '\n' => self.end_record(),
-                '#' if self.reading == Reading::List && self.is_at_start() => self.comment(),
+                '#' if self.reading == Reading::List && self.is_blank() => self.comment(),
                 letter => self.field.push(letter),
             }
         }
@@ -106,10 +127,16 @@ impl Reader<'_> {
     }
 
     fn is_at_start(&self) -> bool {
-        self.record.is_empty() && self.field.is_empty() && !self.was_quoted
+        self.is_blank() && self.field.is_empty()
+    }
+
+    /// Whether the line has had nothing but white space so far.
+    fn is_blank(&self) -> bool {
+        self.record.is_empty() && self.field.trim().is_empty() && self.quotes == Quotes::None
     }
 
     fn comment(&mut self) {
+        self.field.clear();
         while self.letters.peek().is_some_and(|letter| *letter != '\n') {
             self.letters.next();
         }
@@ -125,7 +152,12 @@ impl Reader<'_> {
                         self.field.push('"');
                     }
                     None | Some(',' | '\n' | '\r') => {
-                        self.was_quoted = true;
+                        self.quotes = Quotes::Around;
+                        return Ok(());
+                    }
+                    // A list knows comments, and so a field ends before what could be one.
+                    Some('#') if self.reading == Reading::List => {
+                        self.quotes = Quotes::Around;
                         return Ok(());
                     }
                     Some(_) if self.reading == Reading::Entry => return Err(CsvError::AfterQuote),
@@ -133,7 +165,7 @@ impl Reader<'_> {
                     Some(_) => {
                         self.field.insert(0, '"');
                         self.field.push('"');
-                        self.was_quoted = true;
+                        self.quotes = Quotes::Text;
                         return Ok(());
                     }
                 },
@@ -148,8 +180,11 @@ impl Reader<'_> {
     }
 
     fn end_field(&mut self) {
-        self.record.push(std::mem::take(&mut self.field));
-        self.was_quoted = false;
+        self.record.push(Field {
+            text: std::mem::take(&mut self.field),
+            quoted: self.quotes == Quotes::Around,
+        });
+        self.quotes = Quotes::None;
     }
 
     fn end_record(&mut self) {
@@ -190,18 +225,21 @@ mod tests {
 
     #[test]
     fn a_list_has_comments_and_stray_quotes() {
-        let text = "# first\nfoo=\"bar\",baz\r\n\n  #no comment\n\"a\"=b\n\"x\ny\"\nz#z";
+        let text = "# first\nfoo=\"bar\",baz\r\n\n  # second\n\"a\"=b\n\"x\ny\"\nz#z\n\"a,b\"#c";
         let found: Vec<_> = records(text, Reading::List)
             .expect("well-formed")
             .into_iter()
-            .map(|record| (record.line, record.fields.join("|")))
+            .map(|record| {
+                let texts: Vec<_> = record.fields.into_iter().map(|field| field.text).collect();
+                (record.line, texts.join("|"))
+            })
             .collect();
         let expected = [
             (2, "foo=\"bar\"|baz"),
-            (4, "  #no comment"),
             (5, "\"a\"=b"),
             (6, "x\ny"),
             (8, "z#z"),
+            (9, "a,b#c"),
         ];
         assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
     }

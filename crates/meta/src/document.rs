@@ -8,11 +8,13 @@
 //!   type=semver,pattern={{version}}
 //! labels:
 //!   - org.opencontainers.image.title=App
+//! bake-target: app-metadata
 //! ```
 //!
 //! This is the part of YAML that such a block needs: keys with a text on the same line, a block of lines behind `|`, or a list
 //! of items. Anything else is an error, and never read as something that it is not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -60,7 +62,9 @@ impl DocumentError {
                 Some("write `images: |` and below it, indented, one entry in a line".to_owned())
             }
             DocumentError::UnknownKey { .. } => {
-                Some("there are images, tags, flavor, labels and annotations".to_owned())
+                let lists = Input::ALL.into_iter().map(Input::name);
+                let names: Vec<_> = lists.chain(Setting::ALL.into_iter().map(Setting::name)).collect();
+                Some(format!("there are {}", names.join(", ")))
             }
             DocumentError::Twice { .. } => Some("write all entries below one key".to_owned()),
             DocumentError::Entry(error) => error.problem.hint(),
@@ -75,11 +79,62 @@ struct Line<'text> {
     text: &'text str,
 }
 
-impl Inputs {
+/// An input that is one text, and no list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Setting {
+    /// Where the event is looked for.
+    Context,
+    /// The target of bake files.
+    BakeTarget,
+    /// What stands between tags.
+    SepTags,
+    /// What stands between labels.
+    SepLabels,
+    /// What stands between annotations.
+    SepAnnotations,
+}
+
+impl Setting {
+    /// Every one of them.
+    pub const ALL: [Setting; 5] = [
+        Setting::Context,
+        Setting::BakeTarget,
+        Setting::SepTags,
+        Setting::SepLabels,
+        Setting::SepAnnotations,
+    ];
+
+    /// The input's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Setting::Context => "context",
+            Setting::BakeTarget => "bake-target",
+            Setting::SepTags => "sep-tags",
+            Setting::SepLabels => "sep-labels",
+            Setting::SepAnnotations => "sep-annotations",
+        }
+    }
+
+    /// The input of this name.
+    pub fn named(name: &str) -> Option<Setting> {
+        Setting::ALL.into_iter().find(|setting| setting.name() == name)
+    }
+}
+
+/// What a file of inputs holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Document {
+    /// The lists.
+    pub inputs: Inputs,
+    /// The inputs that are one text.
+    pub settings: BTreeMap<Setting, String>,
+}
+
+impl Document {
     /// Reads the text of a file of inputs. The name of the file stands in errors, with its lines.
-    pub fn parse_document(file: &str, text: &str) -> Result<Inputs, DocumentError> {
+    pub fn parse(file: &str, text: &str) -> Result<Document, DocumentError> {
         let file: Arc<str> = file.into();
-        let mut inputs = Inputs::read_document(text).map_err(|error| match error {
+        let mut document = Document::read(text).map_err(|error| match error {
             DocumentError::Entry(error) => DocumentError::Entry(MetaError {
                 file: Some(Arc::clone(&file)),
                 ..error
@@ -87,15 +142,18 @@ impl Inputs {
             other => other,
         })?;
         for input in Input::ALL {
-            for entry in inputs.list(input) {
+            for entry in document.inputs.list(input) {
                 entry.file = Some(Arc::clone(&file));
             }
         }
-        Ok(inputs)
+        Ok(document)
     }
 
-    fn read_document(text: &str) -> Result<Inputs, DocumentError> {
-        let mut inputs = Inputs::default();
+    fn read(text: &str) -> Result<Document, DocumentError> {
+        // Some editors begin a file with a mark of its encoding.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut document = Document::default();
+        let inputs = &mut document.inputs;
         let mut seen = Vec::new();
         let lines: Vec<Line<'_>> = text
             .lines()
@@ -118,22 +176,22 @@ impl Inputs {
                 text: line.text.to_owned(),
             };
             let (key, value) = line.text.trim_start().split_once(':').ok_or_else(cannot)?;
-            let value = value.trim();
-            // A whole step may be pasted: what stands below `with:` is what counts.
+            let value = without_comment(value.trim());
+            // The block may be pasted with the key that it stands below.
             if key == "with" && value.is_empty() && seen.is_empty() {
                 continue;
             }
-            let input = Input::named(key).ok_or_else(|| DocumentError::UnknownKey {
+            let unknown = || DocumentError::UnknownKey {
                 line: line.number,
                 key: key.to_owned(),
-            })?;
-            if seen.contains(&input) {
+            };
+            if seen.contains(&key) {
                 return Err(DocumentError::Twice {
                     line: line.number,
                     key: key.to_owned(),
                 });
             }
-            seen.push(input);
+            seen.push(key);
             // Everything that is indented deeper belongs to the key, and so do items on its own level.
             let below: Vec<&Line<'_>> = lines[at..]
                 .iter()
@@ -144,18 +202,35 @@ impl Inputs {
                 })
                 .collect();
             at += below.len();
+            let on_line = || {
+                let alone = below.iter().all(|line| is_nothing(line));
+                let plain = !value.starts_with(['[', '{', '&', '*', '>', '!', '|']);
+                Some(value)
+                    .filter(|_| alone && plain)
+                    .and_then(scalar)
+                    .ok_or_else(cannot)
+            };
+            if let Some(setting) = Setting::named(key) {
+                document.settings.insert(setting, on_line()?);
+                continue;
+            }
+            let input = Input::named(key).ok_or_else(unknown)?;
             match value {
-                "|" | "|-" | "|+" => block(&mut inputs, input, &below)?,
-                "" => items(&mut inputs, input, &below)?,
-                _ if !below.iter().all(|line| is_nothing(line))
-                    || value.starts_with(['[', '{', '&', '*', '>', '!']) =>
-                {
-                    return Err(cannot());
-                }
-                _ => inputs.extend(input, line.number, &scalar(value).ok_or_else(cannot)?)?,
+                "|" | "|-" | "|+" => block(inputs, input, &below)?,
+                "" => items(inputs, input, &below)?,
+                _ => inputs.extend(input, line.number, &on_line()?)?,
             }
         }
-        Ok(inputs)
+        Ok(document)
+    }
+}
+
+/// What stands behind a key, where that is nothing or the mark of a block: a comment may follow.
+fn without_comment(value: &str) -> &str {
+    match value.find(" #") {
+        _ if value.starts_with('#') => "",
+        Some(comment) if value.starts_with('|') => value[..comment].trim_end(),
+        _ => value,
     }
 }
 
@@ -253,8 +328,8 @@ mod tests {
 
     #[test]
     fn blocks_lists_and_lines_are_read() {
-        let text = "# inputs\nimages: ghcr.io/o/a # here\ntags: |\n  # first\n  type=sha\n\n  type=match,\"pattern=a{1,2}\"\nflavor:\n- latest=false\nlabels:\n  - 'a=it''s'\n  - \"b=\\\"x\\\"\\\\d\" # two\n";
-        let inputs = Inputs::parse_document("meta.yml", text).expect("valid");
+        let text = "# inputs\nimages: ghcr.io/o/a # here\ntags: | # rules\n  # first\n  type=sha\n\n  type=match,\"pattern=a{1,2}\"\nflavor: # one\n- latest=false\nlabels:\n  - 'a=it''s'\n  - \"b=\\\"x\\\"\\\\d\" # two\n";
+        let inputs = Document::parse("meta.yml", text).expect("valid").inputs;
         assert_eq!(texts(&inputs, Input::Images), ["2:ghcr.io/o/a"]);
         assert_eq!(
             texts(&inputs, Input::Tags),
@@ -262,9 +337,30 @@ mod tests {
         );
         assert_eq!(texts(&inputs, Input::Flavor), ["9:latest=false"]);
         assert_eq!(texts(&inputs, Input::Labels), ["11:a=it's", "12:b=\"x\"\\d"]);
-        let pasted = Inputs::parse_document("meta.yml", "with:\n  images: |\n    a/b\n  tags: |\n    type=sha\n")
-            .expect("valid");
-        assert_eq!(texts(&pasted, Input::Tags), ["5:type=sha"]);
+        let pasted = Document::parse(
+            "meta.yml",
+            "\u{feff}with:\n  images: |\n    a/b\n  tags: |\n    type=sha\n",
+        )
+        .expect("valid");
+        assert_eq!(texts(&pasted.inputs, Input::Tags), ["5:type=sha"]);
+    }
+
+    #[test]
+    fn settings_are_one_text() {
+        let text = "images: a/b\nsep-tags: ', '\nsep-labels: \"\\n\"\nbake-target: app # mine\ncontext: git\n";
+        let document = Document::parse("meta.yml", text).expect("valid");
+        let settings: Vec<_> = document
+            .settings
+            .iter()
+            .map(|(setting, value)| (setting.name(), value.as_str()))
+            .collect();
+        let expected = [
+            ("context", "git"),
+            ("bake-target", "app"),
+            ("sep-tags", ", "),
+            ("sep-labels", "\n"),
+        ];
+        assert_eq!(settings, expected);
     }
 
     #[test]
@@ -279,8 +375,12 @@ mod tests {
             ("images:\n  a", 2),
             ("images: |\n    a\n  b", 3),
             ("labels:\n  - \"a", 2),
+            ("context: git\ncontext: git", 2),
+            ("bake-target: |\n  a", 1),
+            ("sep-tags: ','\n  - a", 1),
+            ("github-token: a", 1),
         ] {
-            let error = Inputs::parse_document("meta.yml", bad).expect_err(bad);
+            let error = Document::parse("meta.yml", bad).expect_err(bad);
             let at = match &error {
                 DocumentError::Line { line, .. }
                 | DocumentError::UnknownKey { line, .. }

@@ -41,6 +41,9 @@ pub enum EntryError {
         /// What is allowed.
         limit: usize,
     },
+    /// It has an expression that only a service of workflows fills in, before anything else reads it.
+    #[error("`${{{{ }}}}` is an expression of a workflow, and nothing fills it in here")]
+    WorkflowExpression,
     /// The type of a tag does not exist.
     #[error("there is no type `{0}` of tags")]
     UnknownType(String),
@@ -117,6 +120,10 @@ impl EntryError {
     pub fn hint(&self) -> Option<String> {
         match self {
             EntryError::Csv(error) => Some(error.hint().to_owned()),
+            EntryError::WorkflowExpression => Some(
+                "use the expressions of `kiln meta`, such as {{is_default_branch}}, or pass the text on the command line"
+                    .to_owned(),
+            ),
             EntryError::UnknownType(_) => {
                 Some("there are schedule, semver, pep440, match, edge, ref, raw and sha".to_owned())
             }

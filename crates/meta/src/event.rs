@@ -19,6 +19,9 @@ pub struct Event {
     pub base: Option<String>,
     /// The repository.
     pub repository: Repository,
+    /// Whether events of every kind may be of any branch. On GitHub, those of the clock and some others are of the default
+    /// branch alone, whatever the reference says.
+    pub on_any_branch: bool,
 }
 
 /// What is known about a repository.
@@ -95,7 +98,7 @@ impl Event {
         }
     }
 
-    /// Whether the build is of the default branch. Events that are about no commit always are.
+    /// Whether the build is of the default branch. Events that are about no commit always are, where they cannot be of another.
     pub fn is_default_branch(&self) -> bool {
         let written = self.git_ref.to_string();
         let branch = match &self.git_ref {
@@ -107,7 +110,7 @@ impl Event {
         }
         let always = ["create", "discussion", "issues", "schedule"];
         self.repository.default_branch.as_deref() == Some(branch.as_str())
-            || always.iter().any(|name| self.name.contains(name))
+            || !self.on_any_branch && always.iter().any(|name| self.name.contains(name))
     }
 }
 
@@ -142,6 +145,9 @@ mod tests {
         assert!(!event.is_default_branch());
         event.name = "schedule".into();
         assert!(event.is_default_branch());
+        event.on_any_branch = true;
+        assert!(!event.is_default_branch());
+        event.on_any_branch = false;
         event.git_ref = GitRef::default();
         assert!(!event.is_default_branch());
     }

@@ -248,9 +248,9 @@ fn date_text(
     into: &mut Evaluation,
 ) -> Result<String, ExpressionError> {
     let name = &call.path.name;
-    let format = match &call.arguments[..] {
+    let written = match &call.arguments[..] {
         [] => return Err(ExpressionError::NoFormat(name.clone())),
-        [only] => argument(only, scope, into)?,
+        [only] => only,
         _ => return Err(ExpressionError::Arguments(name.clone())),
     };
     let mut zone = "UTC".to_owned();
@@ -266,10 +266,10 @@ fn date_text(
             other => return Err(ExpressionError::TimeZone(other.to_text())),
         };
     }
-    let format = match format {
-        Value::Text(text) => text,
+    let format = match (written, argument(written, scope, into)?) {
+        (Argument::Text(text), _) => text.clone(),
         // A format without quotes is a name that does not exist; like an empty one it means the usual form.
-        Value::Nothing => String::new(),
+        (_, Value::Nothing) => String::new(),
         _ => return Err(ExpressionError::Arguments(name.clone())),
     };
     let time = jiff::tz::TimeZone::get(&zone).map_err(|_| ExpressionError::TimeZone(zone.clone()))?;
@@ -337,6 +337,10 @@ mod tests {
             ("\\\\{{zero}}", "\\0"),
             ("} }} {", "} }} {"),
             ("{{true}}x", "x"),
+            ("a\n  {{! comment }}  \nb", "a\nb"),
+            ("a\n{{#if branch}}\n  b\n{{else}}\n  c\n{{/if}}\r\nd", "a\n  b\nd"),
+            ("a\n{{zero}}\nb {{! comment }}\nc", "a\n0\nb \nc"),
+            ("{{#if branch}}\na\n{{/if}}", "a\n"),
         ] {
             assert_eq!(filled(template), Ok(expected.to_owned()), "{template}");
         }
@@ -370,6 +374,8 @@ mod tests {
             ("{{date}}", "needs a format"),
             ("{{date 'YYYY' 'MM'}}", "takes one format"),
             ("{{date 2020}}", "takes one format"),
+            ("{{date branch}}", "takes one format"),
+            ("{{date true}}", "takes one format"),
             ("{{date 'YYYY' zone='UTC'}}", "no option `zone`"),
             ("{{date 'YYYY' tz='Mars/Base'}}", "no time zone `Mars/Base`"),
             ("{{dat 'YYYY'}}", "nothing called `dat`"),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::csv::{Reading, records};
+use crate::csv::{Field, Reading, records};
 use crate::error::{EntryError, MetaError};
 
 /// Longer entries are a mistake, and would cost time in templates and regular expressions.
@@ -138,7 +138,8 @@ impl Inputs {
             let text = if input.has_attributes() {
                 attributes(&record.fields)
             } else {
-                record.fields.join(",")
+                let texts: Vec<_> = record.fields.into_iter().map(|field| field.text).collect();
+                texts.join(",")
             };
             let text = text.trim();
             if !text.is_empty() {
@@ -156,6 +157,9 @@ impl Inputs {
             line,
             text: text.to_owned(),
         };
+        if text.contains("${{") {
+            return Err(entry.error(EntryError::WorkflowExpression));
+        }
         if text.len() > LONGEST_ENTRY {
             let problem = EntryError::TooLong {
                 length: text.len(),
@@ -187,17 +191,17 @@ impl Inputs {
     }
 }
 
-/// Fields as one text that is read to the same fields again: what stood in quotes because of its commas keeps them. A line
-/// that is one quoted field is a whole entry in quotes: its own commas separate attributes.
-fn attributes(fields: &[String]) -> String {
+/// Fields as one text that is read to the same fields again: what stood in quotes because of its commas or quotes keeps
+/// them. A line that is one quoted field is a whole entry in quotes: its own commas separate attributes.
+fn attributes(fields: &[Field]) -> String {
     if let [whole] = fields {
-        return whole.clone();
+        return whole.text.clone();
     }
-    let quoted = fields.iter().map(|field| {
-        if field.contains([',', '\n']) {
-            format!("\"{}\"", field.replace('"', "\"\""))
+    let quoted = fields.iter().map(|Field { text, quoted }| {
+        if *quoted && text.contains([',', '\n', '"']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
         } else {
-            field.clone()
+            text.clone()
         }
     });
     quoted.collect::<Vec<_>>().join(",")
@@ -227,10 +231,20 @@ mod tests {
             ["1:type=sha", "4:type=match,\"pattern=a{1,2}\",group=1", "5:x"]
         );
         assert_eq!(texts(Input::Tags, "\"type=raw,value=x\""), ["1:type=raw,value=x"]);
+        let quoted = "type=raw,\"value={{date \"\"YYYY\"\"}}\"";
+        assert_eq!(texts(Input::Tags, quoted), [format!("1:{quoted}")]);
+        assert_eq!(texts(Input::Tags, "\n  # no\n  a,b"), ["3:a,b"]);
         assert_eq!(
             texts(Input::Labels, "a=\"b\",c\n\"d=e,f\"\ng=h#i"),
             ["1:a=\"b\",c", "2:d=e,f", "3:g=h#i"]
         );
+    }
+
+    #[test]
+    fn expressions_of_workflows_are_not_filled_in() {
+        let text = "type=sha\ntype=raw,value=latest,enable=${{ github.ref == 'refs/heads/main' }}";
+        let error = Inputs::default().add(Input::Tags, text).expect_err("no workflow");
+        assert_eq!((error.line, error.problem), (2, EntryError::WorkflowExpression));
     }
 
     #[test]

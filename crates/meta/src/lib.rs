@@ -17,7 +17,7 @@
 //! # Ok::<(), kiln_meta::MetaError>(())
 //! ```
 //!
-//! Nothing here does I/O, reads the environment or the clock.
+//! Nothing here does I/O, reads the environment or the clock, but that a regular expression that takes too long is given up.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -43,8 +43,9 @@ mod scope;
 mod version;
 mod warning;
 
+pub use bake::bake_literal;
 pub use csv::CsvError;
-pub use document::DocumentError;
+pub use document::{Document, DocumentError, Setting};
 pub use error::{EntryError, MetaError};
 pub use event::{Event, GitRef, Repository};
 pub use expression::{ExpressionError, Template};

@@ -1,5 +1,9 @@
 //! Regular expressions in the language of JavaScript, as the inputs have them.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use regress::{Flags, Regex};
 use thiserror::Error;
 
@@ -9,6 +13,8 @@ const LONGEST: usize = 2048;
 const DEEPEST: usize = 64;
 /// The largest number of repetitions that may be written.
 const MOST: u64 = 1000;
+/// How long a match is waited for. The engine tries every way to match, and some expressions have more ways than time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A regular expression that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -25,10 +31,19 @@ pub enum PatternError {
     /// A flag behind `/…/` does not exist.
     #[error("there is no flag `{0}`")]
     Flag(char),
+    /// A match is neither found nor ruled out in time.
+    #[error("it takes too long to find out whether it matches `{text}`")]
+    TooSlow {
+        /// What it was matched against.
+        text: String,
+    },
     /// It does not follow the grammar.
     #[error("{0}")]
     Syntax(String),
 }
+
+/// The groups of a match; `None` where one took no part in it.
+pub(crate) type Groups = Vec<Option<String>>;
 
 /// A regular expression, and how it was written.
 #[derive(Clone)]
@@ -81,7 +96,25 @@ impl Pattern {
     }
 
     /// The groups of the first match, the whole match first; `None` when nothing matches.
-    pub(crate) fn groups(&self, text: &str) -> Option<Vec<Option<String>>> {
+    pub(crate) fn groups(&self, text: &str) -> Result<Option<Groups>, PatternError> {
+        self.groups_within(text, PATIENCE)
+    }
+
+    fn groups_within(&self, text: &str, patience: Duration) -> Result<Option<Groups>, PatternError> {
+        let (pattern, subject) = (self.clone(), text.to_owned());
+        let (sender, receiver) = mpsc::channel();
+        // The engine cannot be stopped. A thread that is left behind ends with the run, which this error ends.
+        let spawned = thread::Builder::new().spawn(move || sender.send(pattern.first(&subject)));
+        if spawned.is_err() {
+            // Where no thread is to be had, there is no limit either.
+            return Ok(self.first(text));
+        }
+        receiver
+            .recv_timeout(patience)
+            .map_err(|_| PatternError::TooSlow { text: text.to_owned() })
+    }
+
+    fn first(&self, text: &str) -> Option<Groups> {
         let cut = |range: regress::Range| text[range].to_owned();
         if self.every {
             let all: Vec<_> = self
@@ -160,7 +193,8 @@ mod tests {
     use super::*;
 
     fn groups(pattern: &str, text: &str) -> Option<Vec<String>> {
-        let groups = Pattern::parse_delimited(pattern).expect(pattern).groups(text)?;
+        let pattern = Pattern::parse_delimited(pattern).expect(pattern);
+        let groups = pattern.groups(text).expect("in time")?;
         Some(groups.into_iter().map(|group| group.unwrap_or("-".into())).collect())
     }
 
@@ -182,6 +216,16 @@ mod tests {
             let expected = expected.map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(groups(pattern, text), expected, "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_match_that_takes_for_ever_is_given_up() {
+        let pattern = Pattern::parse("(a+)+$").expect("an expression");
+        let text = format!("{}b", "a".repeat(60));
+        let error = pattern
+            .groups_within(&text, Duration::from_millis(50))
+            .expect_err("too slow");
+        assert!(matches!(error, PatternError::TooSlow { .. }), "{error}");
     }
 
     #[test]

@@ -232,6 +232,7 @@ mod tests {
             (branch.name.as_str(), branch.git_ref),
             ("schedule", GitRef::Branch("main".into()))
         );
+        assert!(branch.on_any_branch, "a schedule may be of any branch");
         assert_eq!(branch.commit_time, "2024-03-01T11:00:00Z".parse().ok());
         let tag = with(&[
             ("CI_PIPELINE_SOURCE", "push"),
@@ -251,6 +252,8 @@ mod tests {
             ("pull_request", GitRef::PullRequest("9".into()))
         );
         assert_eq!((merge.base.as_deref(), merge.commit.as_str()), (Some("main"), "4ead"));
+        // The time that GitLab tells is that of the other commit.
+        assert_eq!(merge.commit_time, None);
     }
 
     #[test]
@@ -292,6 +295,7 @@ mod tests {
         let plain = job(&[("GIT_BRANCH", "origin/feat/x")]);
         assert_eq!(plain.git_ref, GitRef::Branch("feat/x".into()));
         assert_eq!(plain.repository.url, "https://h.example/o/app");
+        assert_eq!(job(&[("GIT_BRANCH", "detached")]).git_ref, GitRef::default());
         let primary = job(&[
             ("BRANCH_NAME", "trunk"),
             ("BRANCH_IS_PRIMARY", "true"),

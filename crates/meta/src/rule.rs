@@ -1,5 +1,6 @@
 //! The input `tags`: rules that make tags.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::csv::fields;
@@ -184,7 +185,8 @@ impl TagRule {
             .iter()
             .map(TagRule::parse)
             .collect::<Result<Vec<TagRule>, MetaError>>()?;
-        rules.sort_by(|one, other| other.priority.total_cmp(&one.priority));
+        // Every priority is finite, and zero is no more than minus zero.
+        rules.sort_by(|one, other| other.priority.partial_cmp(&one.priority).unwrap_or(Ordering::Equal));
         Ok(rules)
     }
 

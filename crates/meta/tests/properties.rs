@@ -1,7 +1,7 @@
 //! What holds for any input whatever: nothing panics, and what comes out is a tag.
 
 use kiln_meta::provider::{Provider, Variables};
-use kiln_meta::{Event, GitRef, Input, Inputs, Metadata, Options, Template};
+use kiln_meta::{Document, Event, GitRef, Input, Inputs, Metadata, Options, Template};
 use proptest::prelude::*;
 
 /// Text that is likely to reach deep: pieces of the languages that the inputs are written in.
@@ -125,8 +125,8 @@ proptest! {
     #[test]
     fn templates_and_files_are_read_or_refused(text in any_text(), indented in any_text()) {
         let _ = Template::parse(&text);
-        let _ = Inputs::parse_document("x", &text);
-        let _ = Inputs::parse_document("x", &format!("tags: |\n  {indented}\nlabels:\n- {text}\n"));
+        let _ = Document::parse("x", &text);
+        let _ = Document::parse("x", &format!("tags: |\n  {indented}\nlabels:\n- {text}\n"));
     }
 
     #[test]

@@ -204,7 +204,8 @@ fn a_pull_request_in_github_actions_and_in_forgejo() -> TestResult {
 
 #[test]
 fn jobs_of_other_services() -> TestResult {
-    let rules = "type=schedule\ntype=edge\ntype=ref,event=branch\ntype=ref,event=tag\ntype=ref,event=pr\ntype=sha";
+    let rules = "type=schedule\ntype=edge\ntype=ref,event=branch\ntype=ref,event=tag\ntype=ref,event=pr\ntype=sha\n\
+                 type=raw,value=newest,enable={{is_default_branch}},priority=1";
     let gitlab = [
         ("GITLAB_CI", "true"),
         ("CI_COMMIT_SHA", "c0ffee00c0ffee00"),
@@ -223,11 +224,16 @@ fn jobs_of_other_services() -> TestResult {
         ("GIT_COMMIT", "c0ffee00c0ffee00"),
         ("GIT_URL", "ssh://git@gitlab.example:22/octo/app.git"),
     ];
-    let cases: [(Variables<'_>, Variables<'_>, &str); 8] = [
+    let cases: [(Variables<'_>, Variables<'_>, &str); 9] = [
         (
             &gitlab,
             &[("CI_PIPELINE_SOURCE", "schedule"), ("CI_COMMIT_BRANCH", "main")],
-            "nightly edge main sha-c0ffee0",
+            "nightly edge main sha-c0ffee0 newest",
+        ),
+        (
+            &gitlab,
+            &[("CI_PIPELINE_SOURCE", "schedule"), ("CI_COMMIT_BRANCH", "old")],
+            "nightly old sha-c0ffee0",
         ),
         (
             &gitlab,
@@ -246,7 +252,7 @@ fn jobs_of_other_services() -> TestResult {
         (
             &buildkite,
             &[("BUILDKITE_BRANCH", "main"), ("BUILDKITE_PULL_REQUEST", "false")],
-            "edge main sha-c0ffee0",
+            "edge main sha-c0ffee0 newest",
         ),
         (
             &buildkite,
@@ -257,7 +263,7 @@ fn jobs_of_other_services() -> TestResult {
         (
             &jenkins,
             &[("BRANCH_NAME", "main"), ("BRANCH_IS_PRIMARY", "true")],
-            "edge main sha-c0ffee0",
+            "edge main sha-c0ffee0 newest",
         ),
         (
             &jenkins,
@@ -425,7 +431,7 @@ fn a_shell_reads_the_variables() -> TestResult {
 fn bad_input_is_named_with_its_line() -> TestResult {
     let fixture = fixture()?;
     repository(&fixture)?;
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 12] = [
         (
             &["--tags", "type=sha\ntype=semvr"],
             &["line 2 of `tags`", "type=semvr", "no type `semvr`", "hint: "],
@@ -463,6 +469,14 @@ fn bad_input_is_named_with_its_line() -> TestResult {
             &["--labels", "a=b\n\nc={{sha"],
             &["line 3 of `labels`", "is not closed"],
         ),
+        (
+            &["--images", "ghcr.io/${{ github.repository }}"],
+            &[
+                "line 1 of `images`",
+                "expression of a workflow",
+                "{{is_default_branch}}",
+            ],
+        ),
         (&["--ref", "v1"], &["`v1` is no full reference", "refs/tags/TAG"]),
     ];
     for (flags, said) in cases {
@@ -483,6 +497,73 @@ fn bad_input_is_named_with_its_line() -> TestResult {
     outcome
         .assert_code(2)
         .assert_says(&["line 1", "no input `image`", "images, tags"]);
+    Ok(())
+}
+
+#[test]
+fn a_file_holds_all_inputs_of_the_action() -> TestResult {
+    let fixture = fixture()?;
+    repository(&fixture)?;
+    let text = "context: git\nimages: octo/app\ntags: |\n  a\n  b\nsep-tags: ','\nbake-target: app-metadata\n";
+    fixture.write("inputs.yml", text.as_bytes())?;
+    let from_file = |more: &[&str]| fixture.kiln(["meta", "-f", "inputs.yml"]).args(more).run();
+    let tags = from_file(&["--format", "tags"])?;
+    assert_eq!(lines(tags.assert_success()), ["octo/app:a,octo/app:b"]);
+    let tags = from_file(&["--format", "tags", "--sep-tags", " "])?;
+    assert_eq!(lines(tags.assert_success()), ["octo/app:a octo/app:b"]);
+    let bake = from_file(&["--format", "bake"])?.assert_success().stdout_text();
+    let bake: serde_json::Value = serde_json::from_str(&bake)?;
+    assert_eq!(
+        bake["target"]["app-metadata"]["tags"],
+        json!(["octo/app:a", "octo/app:b"])
+    );
+
+    fixture.write(
+        "docker-bake.hcl",
+        b"target \"app-metadata\" {}\ntarget \"default\" { inherits = [\"app-metadata\"] }\n",
+    )?;
+    let printed = fixture.kiln(["bake", "--meta", "inputs.yml", "--print"]).run()?;
+    let printed: serde_json::Value = serde_json::from_str(&printed.assert_success().stdout_text())?;
+    assert_eq!(
+        printed["target"]["default"]["tags"],
+        json!(["octo/app:a", "octo/app:b"])
+    );
+
+    fixture.write("inputs.yml", b"context: mars\n")?;
+    let outcome = from_file(&[])?;
+    outcome
+        .assert_code(2)
+        .assert_says(&["no context `mars`", "workflow, git"]);
+    Ok(())
+}
+
+#[test]
+fn labels_are_no_templates_of_bake() -> TestResult {
+    let fixture = fixture()?;
+    repository(&fixture)?;
+    let label = "a=${foo} %{if} $${x} $%{y} 100% \"q\" \\d";
+    fixture.write(
+        "docker-bake.hcl",
+        b"target \"docker-metadata-action\" {}\ntarget \"default\" { inherits = [\"docker-metadata-action\"] }\n",
+    )?;
+    let images = ["meta", "--images", "octo/app", "--format", "version"];
+    let outcome = fixture
+        .kiln(images)
+        .args(["--labels", label, "--bake-file", "meta.json"])
+        .run()?;
+    outcome.assert_success();
+    let given = format!("labels={label}");
+    // What is printed is a definition again, with escapes.
+    let escaped = label.trim_start_matches("a=").replace("${", "$${").replace("%{", "%%{");
+    let taken_over: [&[&str]; 2] = [
+        &["bake", "--meta", "images=octo/app", "--meta", &given, "--print"],
+        &["bake", "-f", "docker-bake.hcl", "-f", "meta.json", "--print"],
+    ];
+    for flags in taken_over {
+        let printed = fixture.kiln(flags).run()?.assert_success().stdout_text();
+        let printed: serde_json::Value = serde_json::from_str(&printed)?;
+        assert_eq!(printed["target"]["default"]["labels"]["a"], json!(escaped));
+    }
     Ok(())
 }
 

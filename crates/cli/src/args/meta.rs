@@ -70,9 +70,9 @@ pub struct MetaArgs {
     /// Further annotations, NAME=VALUE, one in a line (repeatable)
     #[arg(long, value_name = "LINES", alias = "annotation")]
     pub annotations: Vec<String>,
-    /// Where the event is looked for
-    #[arg(long, value_enum, default_value = "auto")]
-    pub context: EventSource,
+    /// Where the event is looked for; `auto` unless given
+    #[arg(long, value_enum)]
+    pub context: Option<EventSource>,
     /// Kind of event instead of the one that was found, such as push, pull_request or schedule
     #[arg(long, value_name = "NAME")]
     pub event: Option<String>,
@@ -91,19 +91,19 @@ pub struct MetaArgs {
     /// Write a bake file, [tags=|labels=|annotations=]FILE; without a part it holds tags and labels (repeatable)
     #[arg(long, value_name = "FILE")]
     pub bake_file: Vec<String>,
-    /// Target of bake files
-    #[arg(long, value_name = "NAME", default_value = "docker-metadata-action")]
-    pub bake_target: String,
+    /// Target of bake files; `docker-metadata-action` unless given
+    #[arg(long, value_name = "NAME")]
+    pub bake_target: Option<String>,
     /// Give every output to the following steps, by the files that GITHUB_OUTPUT and GITHUB_ENV name
     #[arg(long)]
     pub github_output: bool,
-    /// What stands between tags
-    #[arg(long, value_name = "TEXT", default_value = "\n", hide_default_value = true)]
-    pub sep_tags: String,
-    /// What stands between labels
-    #[arg(long, value_name = "TEXT", default_value = "\n", hide_default_value = true)]
-    pub sep_labels: String,
-    /// What stands between annotations
-    #[arg(long, value_name = "TEXT", default_value = "\n", hide_default_value = true)]
-    pub sep_annotations: String,
+    /// What stands between tags; the end of a line unless given
+    #[arg(long, value_name = "TEXT")]
+    pub sep_tags: Option<String>,
+    /// What stands between labels; the end of a line unless given
+    #[arg(long, value_name = "TEXT")]
+    pub sep_labels: Option<String>,
+    /// What stands between annotations; the end of a line unless given
+    #[arg(long, value_name = "TEXT")]
+    pub sep_annotations: Option<String>,
 }

@@ -4,27 +4,29 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kiln_meta::{BakePart, Level, Metadata};
+use kiln_meta::{BakePart, Document, Level, Metadata, Setting};
 use serde_json::Value;
 
 use crate::args::{MetaArgs, MetaFormat};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 use crate::output;
-use crate::settings::meta::{self, Chosen, variable};
+use crate::settings::meta::{self, BAKE_TARGET, Chosen, variable};
 
 /// Computes, and writes what was asked for.
 pub fn run(args: &MetaArgs, environment: &Environment) -> Result<i32, CommandError> {
-    let inputs = meta::inputs(args)?;
+    let document = meta::inputs(args)?;
     let levels = meta::levels(environment)?;
-    let event = meta::event(args.context, &Chosen::of(args), environment)?;
-    let metadata =
-        Metadata::compute(&inputs, &event, &meta::options(environment)?).map_err(|error| meta::refused(&error))?;
+    let source = meta::source(args.context, &document)?;
+    let event = meta::event(source, &Chosen::of(args), environment)?;
+    let metadata = Metadata::compute(&document.inputs, &event, &meta::options(environment)?)
+        .map_err(|error| meta::refused(&error))?;
     for warning in &metadata.warnings {
         output::talk(&format!("warning: {warning}"));
     }
     let written = Written {
-        args,
+        format: args.format,
+        document: &document,
         metadata: &metadata,
         levels: &levels,
     };
@@ -54,32 +56,38 @@ fn bake_part(text: &str) -> (BakePart, &str) {
 
 /// The metadata in the forms that can be asked for.
 struct Written<'run> {
-    args: &'run MetaArgs,
+    format: MetaFormat,
+    document: &'run Document,
     metadata: &'run Metadata,
     levels: &'run [Level],
 }
 
-impl Written<'_> {
+impl<'run> Written<'run> {
+    fn setting(&self, setting: Setting, usual: &'run str) -> &'run str {
+        self.document.settings.get(&setting).map_or(usual, String::as_str)
+    }
+
     fn bake(&self, part: BakePart) -> Value {
-        self.metadata.bake_file(&self.args.bake_target, part, self.levels)
+        let target = self.setting(Setting::BakeTarget, BAKE_TARGET);
+        self.metadata.bake_file(target, part, self.levels)
     }
 
     fn tags(&self) -> String {
-        self.metadata.tags().join(&self.args.sep_tags)
+        self.metadata.tags().join(self.setting(Setting::SepTags, "\n"))
     }
 
     fn tag_names(&self) -> String {
-        self.metadata.tag_names().join(&self.args.sep_tags)
+        self.metadata.tag_names().join(self.setting(Setting::SepTags, "\n"))
     }
 
     fn labels(&self) -> String {
-        self.metadata.labels().join(&self.args.sep_labels)
+        self.metadata.labels().join(self.setting(Setting::SepLabels, "\n"))
     }
 
     fn annotations(&self) -> String {
         self.metadata
             .annotations_on(self.levels)
-            .join(&self.args.sep_annotations)
+            .join(self.setting(Setting::SepAnnotations, "\n"))
     }
 
     fn version(&self) -> String {
@@ -99,7 +107,7 @@ impl Written<'_> {
     }
 
     fn text(&self) -> String {
-        match self.args.format {
+        match self.format {
             MetaFormat::Text => self.for_people(),
             MetaFormat::Json => format!("{:#}", self.metadata.to_json(self.levels)),
             MetaFormat::Bake => format!("{:#}", self.bake(BakePart::TagsAndLabels)),

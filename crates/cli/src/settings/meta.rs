@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use kiln_meta::provider::{self, Provider};
-use kiln_meta::{DocumentError, Event, GitRef, Input, Inputs, Level, MetaError, Options, ShortLength};
+use kiln_meta::{Document, DocumentError, Event, GitRef, Input, Level, MetaError, Options, Setting, ShortLength};
 use serde_json::Value;
 
 use crate::args::{EventSource, MetaArgs};
@@ -43,12 +43,26 @@ impl<'args> Chosen<'args> {
     }
 }
 
-/// The inputs of `kiln meta`: those of the file, and behind them those of the flags.
-pub fn inputs(args: &MetaArgs) -> Result<Inputs, CommandError> {
-    let mut inputs = match &args.file {
-        Some(file) => inputs_of(file, &file_text(file)?)?,
-        None => Inputs::default(),
+/// The target that the action's bake files define, for others to inherit.
+pub const BAKE_TARGET: &str = "docker-metadata-action";
+
+/// The inputs of `kiln meta`: those of the file, and behind them those of the flags. A flag wins where there is one text.
+pub fn inputs(args: &MetaArgs) -> Result<Document, CommandError> {
+    let mut document = match &args.file {
+        Some(file) => document_of(file, &file_text(file)?)?,
+        None => Document::default(),
     };
+    let settings = [
+        (Setting::BakeTarget, &args.bake_target),
+        (Setting::SepTags, &args.sep_tags),
+        (Setting::SepLabels, &args.sep_labels),
+        (Setting::SepAnnotations, &args.sep_annotations),
+    ];
+    for (setting, text) in settings {
+        if let Some(text) = text {
+            document.settings.insert(setting, text.clone());
+        }
+    }
     let flags = [
         (Input::Images, &args.images),
         (Input::Tags, &args.tags),
@@ -60,11 +74,28 @@ pub fn inputs(args: &MetaArgs) -> Result<Inputs, CommandError> {
         // All flags of one name are one text, so that the number of a line finds it.
         let mut first = 1;
         for text in texts {
-            inputs.extend(input, first, text).map_err(|error| refused(&error))?;
+            let extended = document.inputs.extend(input, first, text);
+            extended.map_err(|error| refused(&error))?;
             first += text.lines().count().max(1);
         }
     }
-    Ok(inputs)
+    Ok(document)
+}
+
+/// Where the event is looked for: as the flag says, else as the file does.
+pub fn source(flag: Option<EventSource>, document: &Document) -> Result<EventSource, CommandError> {
+    match (flag, document.settings.get(&Setting::Context)) {
+        (Some(source), _) => Ok(source),
+        (None, Some(name)) => event_source(name),
+        (None, None) => Ok(EventSource::Auto),
+    }
+}
+
+fn event_source(name: &str) -> Result<EventSource, CommandError> {
+    <EventSource as clap::ValueEnum>::from_str(name, false).map_err(|_| {
+        CommandError::user(format!("there is no context `{name}`"))
+            .hint("there are auto, workflow, git, github, forgejo, gitea, gitlab, buildkite and jenkins")
+    })
 }
 
 /// The text of a file, or of standard input.
@@ -83,8 +114,8 @@ fn file_text(file: &str) -> Result<String, CommandError> {
 }
 
 /// The inputs in the text of a file.
-fn inputs_of(file: &str, text: &str) -> Result<Inputs, CommandError> {
-    Inputs::parse_document(file, text).map_err(|error| {
+fn document_of(file: &str, text: &str) -> Result<Document, CommandError> {
+    Document::parse(file, text).map_err(|error| {
         if let DocumentError::Entry(error) = &error {
             return refused(error);
         }
@@ -152,6 +183,7 @@ pub fn event(source: EventSource, chosen: &Chosen<'_>, environment: &Environment
         Some(provider) => told(provider, environment)?,
         None => Event {
             name: "push".to_owned(),
+            on_any_branch: true,
             ..Event::default()
         },
     };

@@ -23,19 +23,59 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, ExpressionError> {
     }
 }
 
-/// Takes the white space away that `~` names.
+/// Takes white space away: what `~` names, and the line of a tag that stands alone on it and writes nothing.
 fn strip(mut pieces: Vec<Piece>) -> Vec<Piece> {
-    for index in 0..pieces.len() {
+    let alone: Vec<bool> = (0..pieces.len()).map(|index| is_alone(&pieces, index)).collect();
+    for (index, alone) in alone.into_iter().enumerate() {
         let Piece::Tag(tag) = &pieces[index] else { continue };
         let (before, after) = (tag.strip_before, tag.strip_after);
-        if before && let Some(Piece::Text(text)) = index.checked_sub(1).and_then(|before| pieces.get_mut(before)) {
-            text.truncate(text.trim_end().len());
+        if let Some(Piece::Text(text)) = index.checked_sub(1).and_then(|before| pieces.get_mut(before)) {
+            if before {
+                text.truncate(text.trim_end().len());
+            } else if alone {
+                text.truncate(text.trim_end_matches([' ', '\t']).len());
+            }
         }
-        if after && let Some(Piece::Text(text)) = pieces.get_mut(index + 1) {
-            *text = text.trim_start().to_owned();
+        if let Some(Piece::Text(text)) = pieces.get_mut(index + 1) {
+            if after {
+                *text = text.trim_start().to_owned();
+            } else if alone {
+                let rest = text.trim_start_matches([' ', '\t']);
+                let rest = rest
+                    .strip_prefix('\r')
+                    .filter(|rest| rest.starts_with('\n'))
+                    .unwrap_or(rest);
+                *text = rest.strip_prefix('\n').unwrap_or(rest).to_owned();
+            }
         }
     }
     pieces
+}
+
+/// Whether a piece is a tag of a block or a comment, with nothing but white space beside it on its line.
+fn is_alone(pieces: &[Piece], index: usize) -> bool {
+    let Piece::Tag(tag) = &pieces[index] else {
+        return false;
+    };
+    let writes = matches!(tag.kind, TagKind::Escaped | TagKind::Plain) && !is_else(tag);
+    let neighbour = |index: Option<usize>| index.and_then(|index| pieces.get(index));
+    let begins = match neighbour(index.checked_sub(1)) {
+        None => true,
+        Some(Piece::Tag(_)) => false,
+        Some(Piece::Text(text)) => {
+            let rest = text.trim_end_matches([' ', '\t']);
+            rest.ends_with('\n') || (rest.is_empty() && index == 1)
+        }
+    };
+    let ends = match neighbour(Some(index + 1)) {
+        None => true,
+        Some(Piece::Tag(_)) => false,
+        Some(Piece::Text(text)) => {
+            let rest = text.trim_start_matches([' ', '\t']);
+            rest.starts_with(['\n', '\r']) || (rest.is_empty() && index + 2 == pieces.len())
+        }
+    };
+    !writes && begins && ends
 }
 
 struct Reader {

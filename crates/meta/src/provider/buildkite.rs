@@ -32,5 +32,6 @@ pub(super) fn event(read: &Read<'_>) -> Event {
             default_branch: read.optional("BUILDKITE_PIPELINE_DEFAULT_BRANCH"),
             ..repository_of_remote(read.text("BUILDKITE_REPO").unwrap_or_default())
         },
+        on_any_branch: true,
     }
 }

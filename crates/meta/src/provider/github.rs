@@ -40,6 +40,7 @@ pub(super) fn event(read: &Read<'_>, payload: &Value, head: bool) -> Event {
         name,
         git_ref,
         commit,
+        on_any_branch: false,
     }
 }
 

@@ -28,14 +28,18 @@ pub(super) fn event(read: &Read<'_>, head: bool) -> Event {
         .text("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA")
         .filter(|_| head)
         .or_else(|| read.text("CI_COMMIT_SHA"));
+    let source_commit = source_commit.unwrap_or_default();
+    let commit_time = read
+        .time("CI_COMMIT_TIMESTAMP")
+        .filter(|_| read.text("CI_COMMIT_SHA") == Some(source_commit));
     let base = read
         .optional("CI_MERGE_REQUEST_TARGET_BRANCH_NAME")
         .or_else(|| read.optional("CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_NAME"));
     Event {
         name: name.to_owned(),
         git_ref,
-        commit: source_commit.unwrap_or_default().to_owned(),
-        commit_time: read.time("CI_COMMIT_TIMESTAMP"),
+        commit: source_commit.to_owned(),
+        commit_time,
         base,
         repository: Repository {
             name: read.owned("CI_PROJECT_NAME"),
@@ -44,5 +48,6 @@ pub(super) fn event(read: &Read<'_>, head: bool) -> Event {
             license: String::new(),
             default_branch: read.optional("CI_DEFAULT_BRANCH"),
         },
+        on_any_branch: true,
     }
 }

@@ -11,7 +11,11 @@ pub(super) fn event(read: &Read<'_>) -> Event {
         .text("BRANCH_NAME")
         .map(str::to_owned)
         .or_else(|| read.text("GIT_LOCAL_BRANCH").map(str::to_owned))
-        .or_else(|| read.text("GIT_BRANCH").map(without_remote));
+        .or_else(|| {
+            // `detached` is what the git plugin calls a commit that is checked out by itself.
+            let branch = read.text("GIT_BRANCH").filter(|branch| *branch != "detached");
+            branch.map(without_remote)
+        });
     let git_ref = match (read.text("TAG_NAME"), read.text("CHANGE_ID"), branch) {
         (Some(tag), _, _) => GitRef::Tag(tag.to_owned()),
         (None, Some(change), _) => GitRef::PullRequest(change.to_owned()),
@@ -48,6 +52,7 @@ pub(super) fn event(read: &Read<'_>) -> Event {
             default_branch,
             ..repository_of_remote(read.text("GIT_URL").unwrap_or_default())
         },
+        on_any_branch: true,
     }
 }
 

@@ -1,10 +1,9 @@
 //! `--meta` of `kiln build` and `kiln bake`: what a build takes over.
 
-use kiln_meta::{Input, Inputs, Level, Metadata};
+use kiln_meta::{Document, Input, Level, Metadata, Setting, bake_literal};
 use serde_json::{Map, Value, json};
 
-use super::{Chosen, event, file_text, inputs_of, levels, options, refused};
-use crate::args::EventSource;
+use super::{BAKE_TARGET, Chosen, document_of, event, file_text, levels, options, refused, source};
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
 use crate::output;
@@ -20,10 +19,9 @@ pub struct BuildMetadata {
     pub annotations: Vec<String>,
     /// Arguments that bake files of the action have: images and version. An earlier result does not tell them.
     pub args: Vec<(String, String)>,
+    /// The target that a bake file has for all of this, if one was chosen.
+    pub target: Option<String>,
 }
-
-/// The target that bake files of the action define, for others to inherit.
-const TARGET: &str = "docker-metadata-action";
 
 /// What the values of `--meta` define for `kiln bake`: a target like that in the action's bake files, with annotations.
 /// None without any value.
@@ -33,7 +31,9 @@ pub fn for_bake(written: &[String], environment: &Environment) -> Result<Option<
     }
     let metadata = for_build(written, environment)?;
     let pairs = |pairs: &mut dyn Iterator<Item = (&str, &str)>| -> Map<String, Value> {
-        pairs.map(|(name, value)| (name.to_owned(), value.into())).collect()
+        pairs
+            .map(|(name, value)| (bake_literal(name), bake_literal(value).into()))
+            .collect()
     };
     let labels = pairs(&mut metadata.labels.iter().filter_map(|label| label.split_once('=')));
     let args = pairs(
@@ -42,13 +42,15 @@ pub fn for_bake(written: &[String], environment: &Environment) -> Result<Option<
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str())),
     );
+    let literals = |texts: &[String]| texts.iter().map(|text| bake_literal(text)).collect::<Vec<_>>();
     let target = json!({
-        "tags": metadata.tags,
+        "tags": literals(&metadata.tags),
         "labels": labels,
-        "annotations": metadata.annotations,
+        "annotations": literals(&metadata.annotations),
         "args": args,
     });
-    Ok(Some(json!({"target": {TARGET: target}}).to_string()))
+    let name = metadata.target.as_deref().unwrap_or(BAKE_TARGET);
+    Ok(Some(json!({"target": {name: target}}).to_string()))
 }
 
 /// Reads the values of `--meta`: files, and inputs as `NAME=VALUE`. Without any there is nothing to take over.
@@ -56,33 +58,39 @@ pub fn for_build(written: &[String], environment: &Environment) -> Result<BuildM
     if written.is_empty() {
         return Ok(BuildMetadata::default());
     }
-    let mut inputs = Inputs::default();
-    let mut source = EventSource::Auto;
+    let mut document = Document::default();
     let mut computed: Option<BuildMetadata> = None;
     for text in written {
         let named = text
             .split_once('=')
-            .map(|(name, value)| (name, Input::named(name), value));
+            .map(|(name, value)| (Input::named(name), Setting::named(name), value));
         match named {
-            Some(("context", _, name)) => source = event_source(name)?,
-            Some((_, Some(input), value)) => inputs.add(input, value).map_err(|error| refused(&error))?,
+            Some((Some(input), _, value)) => document.inputs.add(input, value).map_err(|error| refused(&error))?,
+            Some((None, Some(setting), value)) => _ = document.settings.insert(setting, value.to_owned()),
             _ => {
                 let content = file_text(text)?;
                 if content.trim_start().starts_with('{') {
                     computed = Some(result_of(text, &content)?);
-                } else {
-                    inputs.append(inputs_of(text, &content)?);
+                    continue;
+                }
+                let read = document_of(text, &content)?;
+                document.inputs.append(read.inputs);
+                // What is said beside a file wins over the file.
+                for (setting, value) in read.settings {
+                    document.settings.entry(setting).or_insert(value);
                 }
             }
         }
     }
+    let target = document.settings.get(&Setting::BakeTarget).cloned();
     let metadata = match computed {
-        Some(computed) if inputs.is_empty() => computed,
+        Some(computed) if document.inputs.is_empty() => computed,
         Some(_) => {
             return Err(CommandError::user("--meta has a result and inputs for another one").hint("give one of them"));
         }
-        None => compute(&inputs, source, environment)?,
+        None => compute(&document, environment)?,
     };
+    let metadata = BuildMetadata { target, ..metadata };
     metadata.annotations.iter().try_for_each(|text| can_be_put(text))?;
     Ok(metadata)
 }
@@ -99,14 +107,9 @@ fn can_be_put(annotation: &str) -> Result<(), CommandError> {
     }
 }
 
-fn event_source(name: &str) -> Result<EventSource, CommandError> {
-    <EventSource as clap::ValueEnum>::from_str(name, false).map_err(|_| {
-        CommandError::user(format!("unknown context `{name}` of --meta"))
-            .hint("there are auto, workflow, git, github, forgejo, gitea, gitlab, buildkite and jenkins")
-    })
-}
-
-fn compute(inputs: &Inputs, source: EventSource, environment: &Environment) -> Result<BuildMetadata, CommandError> {
+fn compute(document: &Document, environment: &Environment) -> Result<BuildMetadata, CommandError> {
+    let inputs = &document.inputs;
+    let source = source(None, document)?;
     if inputs.images.is_empty() {
         return Err(CommandError::user("--meta names no image")
             .hint("add --meta images=registry.example.com/team/app, or `images` to the file"));
@@ -135,6 +138,7 @@ fn compute(inputs: &Inputs, source: EventSource, environment: &Environment) -> R
         labels: metadata.labels(),
         annotations: metadata.annotations_on(&levels(environment)?),
         args,
+        target: None,
     })
 }
 
@@ -171,6 +175,7 @@ fn result_of(file: &str, content: &str) -> Result<BuildMetadata, CommandError> {
             .collect::<Result<_, _>>()?,
         annotations: texts(&value["annotations"])?,
         args: Vec::new(),
+        target: None,
     })
 }
 
@@ -186,7 +191,7 @@ mod tests {
             tags: vec!["a:1".into()],
             labels: vec!["x=y=z".into()],
             annotations: vec!["manifest:x=y".into()],
-            args: Vec::new(),
+            ..BuildMetadata::default()
         };
         assert_eq!(read, expected);
         for bad in ["{", "{}", r#"{"tags": "a", "labels": {}, "annotations": []}"#] {
