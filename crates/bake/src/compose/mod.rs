@@ -4,6 +4,7 @@
 //! of a file may be anything.
 
 mod build;
+mod consistency;
 mod dotenv;
 mod interpolation;
 mod model;
@@ -26,7 +27,7 @@ pub use yaml::Yaml;
 /// # Errors
 /// Why it is none.
 pub fn validate(file: &File, inputs: &Inputs<'_>) -> Result<(), BakeError> {
-    let environment = environment(inputs)?;
+    let environment = environment(&[file], inputs)?;
     project::load(&[file], &environment, inputs)?;
     Ok(())
 }
@@ -36,16 +37,17 @@ pub fn validate(file: &File, inputs: &Inputs<'_>) -> Result<(), BakeError> {
 /// # Errors
 /// What is wrong in them.
 pub fn read(files: &[&File], inputs: &Inputs<'_>) -> Result<Config, BakeError> {
-    let environment = environment(inputs)?;
+    let environment = environment(files, inputs)?;
     let project = project::load(files, &environment, inputs)?;
+    consistency::check(&project)?;
     let base = files
         .first()
         .and_then(|file| crate::config::directory_of(&file.name, inputs));
     build::targets(&project, &environment, base.as_deref(), inputs)
 }
 
-/// The environment, completed by a file `.env`, and what was given for this run before both.
-fn environment(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeError> {
+/// The environment, completed by a file `.env`, and what was given for this run before both; in it the project's name.
+fn environment(files: &[&File], inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeError> {
     let mut all = inputs.environment.clone();
     let failed = |message: String| BakeError::Compose {
         file: ".env".to_owned(),
@@ -62,5 +64,7 @@ fn environment(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeErro
         }
     }
     all.extend(inputs.variables.clone());
+    let name = project::name(files, &all);
+    all.insert("COMPOSE_PROJECT_NAME".to_owned(), name);
     Ok(all)
 }
