@@ -285,6 +285,19 @@ fn the_resolved_definition_is_printed() -> TestResult {
 }
 
 #[test]
+fn what_is_empty_was_not_said() -> TestResult {
+    let fixture = Fixture::new()?;
+    fixture.write("Dockerfile", b"FROM scratch\nCOPY Dockerfile /\n")?;
+    let definition =
+        "target \"default\" {\n  dockerfile-inline = \"\"\n  call = \"\"\n  target = \"\"\n  network = \"\"\n}\n";
+    fixture.write("docker-bake.hcl", definition.as_bytes())?;
+    let plan = fixture.kiln(["bake", "--dry-run"]).run()?;
+    let text = plan.assert_success().stdout_text();
+    assert!(text.contains("default: 1 steps"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn objects_of_a_variable_may_leave_out_what_is_optional() -> TestResult {
     let fixture = Fixture::new()?;
     let definition = r#"
