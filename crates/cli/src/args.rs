@@ -45,6 +45,7 @@ pub enum Command {
     /// Build images from a Dockerfile
     Build(Box<BuildArgs>),
     /// Build the targets of a definition in HCL, JSON or Compose
+    #[command(alias = "f")]
     Bake(Box<BakeArgs>),
     /// Say what a build would run, without running anything
     Plan(Box<PlanArgs>),
