@@ -461,10 +461,14 @@ fn a_compose_file_is_a_definition() -> TestResult {
         "web",
         &[("Dockerfile", "FROM busybox\nARG NAME\nRUN echo $NAME > /name\n")],
     )?;
-    let compose = "services:\n  web:\n    image: example/web\n    build:\n      context: ./web\n      args:\n        NAME: ${WHO:-nobody}\n      x-bake:\n        output: type=local,dest=out\n  db:\n    image: postgres\n";
+    let compose = "services:\n  web:\n    image: example/web\n    build:\n      context: ./web\n      args:\n        NAME: ${WHO:-nobody}\n      x-bake:\n        output: type=local,dest=out\n  db:\n    image: postgres:${RELEASE}${WHO}\n";
     fixture.write("compose.yaml", compose.as_bytes())?;
     fixture.write(".env", b"WHO=somebody\n")?;
-    fixture.kiln(["bake"]).run()?.assert_success();
+    let built = fixture.kiln(["bake"]).run()?;
+    built.assert_success();
+    let warnings: Vec<&str> = built.stderr.lines().filter(|line| line.contains("warning:")).collect();
+    let warning = "warning: The \"RELEASE\" variable is not set. Defaulting to a blank string.";
+    assert_eq!(warnings, [warning], "{}", built.stderr);
     assert_eq!(fs::read_to_string(fixture.directory().join("out/name"))?, "somebody\n");
     Ok(())
 }

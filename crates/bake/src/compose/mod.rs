@@ -16,6 +16,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 use crate::config::{File, Inputs};
+use crate::diagnostic::Diagnostic;
 use crate::error::BakeError;
 use crate::model::Config;
 
@@ -32,18 +33,26 @@ pub fn validate(file: &File, inputs: &Inputs<'_>) -> Result<(), BakeError> {
     Ok(())
 }
 
-/// The targets of some files, of which later ones change what earlier ones say.
+/// The targets of some files, of which later ones change what earlier ones say, and what is odd in them.
 ///
 /// # Errors
 /// What is wrong in them.
-pub fn read(files: &[&File], inputs: &Inputs<'_>) -> Result<Config, BakeError> {
+pub fn read(files: &[&File], inputs: &Inputs<'_>) -> Result<(Config, Vec<Diagnostic>), BakeError> {
     let environment = environment(files, inputs)?;
     let project = project::load(files, &environment, inputs)?;
     consistency::check(&project)?;
     let base = files
         .first()
         .and_then(|file| crate::config::directory_of(&file.name, inputs));
-    build::targets(&project, &environment, base.as_deref(), inputs)
+    let config = build::targets(&project, &environment, base.as_deref(), inputs)?;
+    let warnings = project.unset.iter().map(|name| Diagnostic {
+        summary: "Unset variable".to_owned(),
+        detail: format!("The {name:?} variable is not set. Defaulting to a blank string."),
+        span: None,
+        hints: Vec::new(),
+        consequence: false,
+    });
+    Ok((config, warnings.collect()))
 }
 
 /// The environment, completed by a file `.env`, and what was given for this run before both; in it the project's name.

@@ -1,5 +1,7 @@
 //! The parts of a Compose project that a build needs, in one form however they were written.
 
+use std::collections::BTreeSet;
+
 use crate::compose::yaml::Yaml;
 
 /// Services and secrets of a project.
@@ -11,6 +13,8 @@ pub(super) struct Project {
     pub secrets: Vec<(String, Yaml)>,
     /// Whether any file had either.
     pub found: bool,
+    /// Variables that the files name, which are not set and have no default.
+    pub unset: BTreeSet<String>,
 }
 
 impl Project {

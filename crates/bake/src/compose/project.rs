@@ -1,13 +1,14 @@
 //! Files → one project: parsing, variables, `extends`, merging, `!reset` and `!override`, and `include`.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{File, Inputs, rebased};
 use crate::error::BakeError;
 use crate::functions::clean_path;
 
 use super::dotenv;
-use super::interpolation::interpolate;
+use super::interpolation::{interpolate, interpolate_noting};
 use super::model::{Project, canonical_service, change_env_files, change_paths, merge};
 use super::yaml::{Document, Yaml};
 
@@ -26,13 +27,16 @@ pub(super) fn load(
     environment: &BTreeMap<String, String>,
     inputs: &Inputs<'_>,
 ) -> Result<Project, BakeError> {
+    let unset = RefCell::default();
     let model = Model {
         environment,
         inputs,
+        unset: &unset,
         directory: None,
         depth: 0,
     };
     let mut project = model.load(files)?;
+    project.unset = unset.take();
     if !project.found {
         let first = files.first();
         return Err(BakeError::Compose {
@@ -73,6 +77,8 @@ struct Model<'a> {
     /// What variables stand for.
     environment: &'a BTreeMap<String, String>,
     inputs: &'a Inputs<'a>,
+    /// Variables that are named and stand for nothing.
+    unset: &'a RefCell<BTreeSet<String>>,
     /// Where its paths begin; None: where all of them do.
     directory: Option<String>,
     depth: usize,
@@ -133,12 +139,13 @@ impl Model<'_> {
         };
         let mut documents = Document::parse_all(&file.text).map_err(|error| failed(error.message, error.line))?;
         let lookup = |name: &str| self.environment.get(name).cloned();
+        let unset = |name: &str| _ = self.unset.borrow_mut().insert(name.to_owned());
         for document in &mut documents {
             if !matches!(document.root, Yaml::Map(_)) {
                 let message = format!("top-level object must be a mapping, not {}", document.root.kind());
                 return Err(failed(message, None));
             }
-            replace_variables(&mut document.root, "", &lookup).map_err(|message| failed(message, None))?;
+            replace_variables(&mut document.root, "", &lookup, &unset).map_err(|message| failed(message, None))?;
         }
         Ok(documents)
     }
@@ -268,6 +275,7 @@ impl Model<'_> {
         let model = Model {
             environment: &environment,
             inputs: self.inputs,
+            unset: self.unset,
             directory,
             depth: self.depth + 1,
         };
@@ -447,10 +455,15 @@ fn at_home(path: &str, home: Option<&str>) -> String {
 }
 
 /// Replaces variables in all texts. Names in maps stay as they are.
-fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+fn replace_variables(
+    yaml: &mut Yaml,
+    place: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    unset: &dyn Fn(&str),
+) -> Result<(), String> {
     match yaml {
         Yaml::String(text) => {
-            *text = interpolate(text, lookup).map_err(|error| {
+            *text = interpolate_noting(text, lookup, unset).map_err(|error| {
                 if error.starts_with("invalid interpolation") {
                     error.replacen(
                         "invalid interpolation format",
@@ -464,7 +477,7 @@ fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Opti
         }
         Yaml::List(items) => {
             for item in items {
-                replace_variables(item, &format!("{place}.[]"), lookup)?;
+                replace_variables(item, &format!("{place}.[]"), lookup, unset)?;
             }
         }
         Yaml::Map(entries) => {
@@ -474,7 +487,7 @@ fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Opti
                 } else {
                     format!("{place}.{name}")
                 };
-                replace_variables(value, &place, lookup)?;
+                replace_variables(value, &place, lookup, unset)?;
             }
         }
         Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}
