@@ -18,6 +18,19 @@ pub(super) struct Project {
 }
 
 impl Project {
+    /// Takes what a later project says over this one.
+    pub(super) fn take(&mut self, later: Project) {
+        self.found |= later.found;
+        for (mine, other) in [(&mut self.services, later.services), (&mut self.secrets, later.secrets)] {
+            for (name, value) in other {
+                match mine.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => merge(known, &value, ""),
+                    None => mine.push((name, value)),
+                }
+            }
+        }
+    }
+
     /// Takes away what is at the end of a path of names.
     pub(super) fn remove(&mut self, path: &[String]) {
         let (list, rest) = match path {

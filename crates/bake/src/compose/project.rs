@@ -118,13 +118,21 @@ fn failed(file: &str, message: String) -> BakeError {
 impl Model<'_> {
     fn load(&self, files: &[&File]) -> Result<Project, BakeError> {
         let mut project = Project::default();
-        let mut includes = Vec::new();
         for file in files {
-            self.add(&mut project, file, &mut includes)?;
-        }
-        // Only then is it known what may not be included twice.
-        for include in includes {
-            self.include(&mut project, include)?;
+            for document in self.parsed(file)? {
+                // What a document includes is its own, which later ones change as they change the rest.
+                let mut own = self.document(file, &document)?;
+                if let Some(include) = document.root.get("include") {
+                    let includes = included(include, &file.name).map_err(|message| failed(&file.name, message))?;
+                    for include in includes {
+                        self.include(&mut own, include)?;
+                    }
+                }
+                for path in &document.replaced {
+                    project.remove(path);
+                }
+                project.take(own);
+            }
         }
         Ok(project)
     }
@@ -150,30 +158,12 @@ impl Model<'_> {
         Ok(documents)
     }
 
-    /// Adds a file to those before it.
-    fn add(&self, project: &mut Project, file: &File, includes: &mut Vec<Include>) -> Result<(), BakeError> {
-        for document in self.parsed(file)? {
-            self.add_document(project, file, &document, includes)?;
-        }
-        Ok(())
-    }
-
-    fn add_document(
-        &self,
-        project: &mut Project,
-        file: &File,
-        document: &Document,
-        includes: &mut Vec<Include>,
-    ) -> Result<(), BakeError> {
+    /// What a document says itself.
+    fn document(&self, file: &File, document: &Document) -> Result<Project, BakeError> {
         let failed = |message: String| failed(&file.name, message);
         let home = self.inputs.host.home.as_deref();
         let root = &document.root;
-        if let Some(include) = root.get("include") {
-            includes.extend(included(include, &file.name).map_err(failed)?);
-        }
-        for path in &document.replaced {
-            project.remove(path);
-        }
+        let mut project = Project::default();
         let services = services(file, root, home)?;
         project.found |= services.is_some();
         let services = services.unwrap_or_default();
@@ -191,10 +181,7 @@ impl Model<'_> {
             if file.name.starts_with(HERE) {
                 change_env_files(&mut service, &|path| located(HERE, path));
             }
-            match project.services.iter_mut().find(|(known, _)| known == name) {
-                Some((_, known)) => merge(known, &service, ""),
-                None => project.services.push((name.clone(), service)),
-            }
+            project.services.push((name.clone(), service));
         }
         match root.get("secrets") {
             None | Some(Yaml::Null) => {}
@@ -212,15 +199,12 @@ impl Model<'_> {
                             }
                         }
                     }
-                    match project.secrets.iter_mut().find(|(known, _)| known == name) {
-                        Some((_, known)) => merge(known, &secret, ""),
-                        None => project.secrets.push((name.clone(), secret)),
-                    }
+                    project.secrets.push((name.clone(), secret));
                 }
             }
             Some(other) => return Err(failed(format!("secrets must be a mapping, not {}", other.kind()))),
         }
-        Ok(())
+        Ok(project)
     }
 
     fn read(&self, from: &str, path: &str) -> Result<Option<File>, BakeError> {

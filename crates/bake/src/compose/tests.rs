@@ -229,6 +229,17 @@ services:
     ];
     let error = read_all(&["compose.yml"], &twice, &[]).expect_err("defined twice");
     assert_eq!(error.to_string(), "services.a conflicts with imported resource");
+    // A later file changes what an earlier one includes.
+    let change = [
+        ("compose.yml", "include: [other.yml]"),
+        (
+            "other.yml",
+            "services: {a: {build: {context: there, args: [A=1, B=1]}}}",
+        ),
+        ("change.yml", "services: {a: {build: {args: {A: 2, B: !reset null}}}}"),
+    ];
+    let config = read_all(&["compose.yml", "change.yml"], &change, &[]).expect("valid");
+    assert_eq!((context(&config, "a"), args(&config, "a").as_str()), ("there", "A=2"));
     let circle = [("compose.yml", "include: [compose.yml]\nservices: {a: {build: .}}")];
     let error = read_all(&["compose.yml"], &circle, &[]).expect_err("a circle");
     assert!(error.to_string().contains("levels deep"), "{error}");
