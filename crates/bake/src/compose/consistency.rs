@@ -5,7 +5,7 @@ use crate::error::BakeError;
 use super::model::Project;
 use super::yaml::Yaml;
 
-/// Looks at services and secrets, in the order of their names.
+/// Looks at services, in the order of their names.
 ///
 /// # Errors
 /// The first contradiction.
@@ -13,11 +13,7 @@ pub(super) fn check(project: &Project) -> Result<(), BakeError> {
     let found = project
         .services
         .iter()
-        .try_for_each(|(name, service)| check_service(project, name, service))
-        .and_then(|()| {
-            let mut secrets = project.secrets.iter();
-            secrets.try_for_each(|(name, secret)| check_secret(name, secret))
-        });
+        .try_for_each(|(name, service)| check_service(project, name, service));
     found.map_err(|message| BakeError::Compose {
         file: String::new(),
         line: None,
@@ -70,15 +66,6 @@ fn check_build(project: &Project, name: &str, build: &Yaml) -> Result<(), String
                 return Err(format!("service {name:?} refers to undefined build secret {id}"));
             }
         }
-    }
-    Ok(())
-}
-
-fn check_secret(name: &str, secret: &Yaml) -> Result<(), String> {
-    let places = ["driver", "environment", "file"];
-    let external = section(secret, "external").is_some_and(|external| *external != Yaml::Bool(false));
-    if !external && places.iter().all(|place| text(secret, place).is_none()) {
-        return Err(format!("secret {name:?} must declare either `file` or `environment`"));
     }
     Ok(())
 }

@@ -341,10 +341,6 @@ fn services_do_not_contradict_themselves() {
             "service \"a\" refers to undefined build secret s",
         ),
         (
-            "services: {a: {build: {secrets: [s]}}}\nsecrets: {s: {}}",
-            "secret \"s\" must declare either `file` or `environment`",
-        ),
-        (
             "services: {a: {build: {additional_contexts: [b=service:b]}}}",
             "service \"a\" declares unknown service \"b\" as additional contexts b",
         ),
