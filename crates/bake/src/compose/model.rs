@@ -105,6 +105,10 @@ pub(super) fn canonical_service(name: &str, service: &Yaml) -> Result<Yaml, Stri
     {
         let value = match key.as_str() {
             "build" => canonical_build(name, value)?,
+            "image" => {
+                text(value).map_err(|error| format!("services.{name}.image {error}"))?;
+                value.clone()
+            }
             "environment" => mapping(value).map_err(|error| format!("services.{name}.environment {error}"))?,
             _ => value.clone(),
         };
@@ -157,8 +161,16 @@ fn check_kind(key: &str, value: &Yaml) -> Result<(), String> {
         Yaml::List(items) if LISTS.contains(&key) => items.iter().try_for_each(|item| listed_text(item).map(|_| ())),
         Yaml::List(_) if key == "secrets" => Ok(()),
         other if LISTS.contains(&key) || key == "secrets" => Err(format!("must be an array, not {}", other.kind())),
-        Yaml::List(_) | Yaml::Map(_) if texts.contains(&key) => Err(format!("must be a string, not {}", value.kind())),
+        other if texts.contains(&key) => text(other),
         _ => Ok(()),
+    }
+}
+
+/// A number is no text: `1.10` would be another one than was meant.
+fn text(value: &Yaml) -> Result<(), String> {
+    match value {
+        Yaml::Null | Yaml::String(_) => Ok(()),
+        other => Err(format!("must be a string, not {}", other.kind())),
     }
 }
 

@@ -316,6 +316,7 @@ fn sections_of_a_wrong_kind_are_refused() {
             "ssh: default",
             "services.a.build.ssh must be a mapping or an array, not string",
         ),
+        ("target: 1.10", "services.a.build.target must be a string, not number"),
         ("extra_hosts: [a]", "missing IP: a"),
         ("extra_hosts: [\"=1.1.1.1\"]", "bad host name ''"),
         ("extra_hosts: {\"a:b\": 1.1.1.1}", "bad host name 'a:b'"),
@@ -323,6 +324,12 @@ fn sections_of_a_wrong_kind_are_refused() {
         let error = read_one(&format!("services: {{a: {{build: {{{build}}}}}}}")).expect_err(build);
         assert!(error.to_string().contains(message), "{error}");
     }
+}
+
+#[test]
+fn a_number_is_no_name_of_an_image() {
+    let error = read_one("services: {a: {image: 1.10, build: .}}").expect_err("a number");
+    assert_eq!(error.to_string(), "services.a.image must be a string, not number");
 }
 
 #[test]
