@@ -34,6 +34,8 @@ pub enum BakeError {
     UnknownTarget {
         /// How it was called.
         name: String,
+        /// Whether a group has that name.
+        is_group: bool,
         /// What may have been meant.
         meant: Option<String>,
     },
@@ -84,6 +86,9 @@ impl BakeError {
                 .iter()
                 .flat_map(|diagnostic: &Diagnostic| diagnostic.hints.clone())
                 .collect(),
+            BakeError::UnknownTarget {
+                name, is_group: true, ..
+            } => vec![format!("`{name}` is a group, which cannot stand for a target here")],
             BakeError::UnknownTarget { meant, .. }
             | BakeError::NoMatch { meant, .. }
             | BakeError::Override { meant, .. } => {

@@ -26,7 +26,13 @@ pub use work::{ProgressMode, WorkArgs};
 
 /// Builds container images for many architectures at once: no daemon, no privileges, nothing to set up.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "kiln",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -39,6 +45,7 @@ pub enum Command {
     /// Build images from a Dockerfile
     Build(Box<BuildArgs>),
     /// Build the targets of a definition in HCL, JSON or Compose
+    #[command(alias = "f")]
     Bake(Box<BakeArgs>),
     /// Say what a build would run, without running anything
     Plan(Box<PlanArgs>),

@@ -247,6 +247,21 @@ fn the_resolved_definition_is_printed() -> TestResult {
     let app = &set.assert_success().json()["target"]["app"];
     assert_eq!(app["tags"], serde_json::json!(["custom:1"]));
     assert_eq!(app["platforms"], serde_json::json!(["linux/arm/v7"]));
+    // A key that is true or false is true if it stands alone; of what is said twice, the last counts.
+    let alone = fixture
+        .kiln([
+            "bake",
+            "--print",
+            "--print",
+            "--pull=false",
+            "--pull",
+            "--set",
+            "ap*.no-cache",
+            "app",
+        ])
+        .run()?;
+    let app = &alone.assert_success().json()["target"]["app"];
+    assert_eq!((&app["no-cache"], &app["pull"]), (&true.into(), &true.into()));
     let given = fixture
         .kiln(["bake", "-f", "-", "--print", "--var", "TAG=3", "app"])
         .input(DOCUMENTED)
@@ -266,6 +281,40 @@ fn the_resolved_definition_is_printed() -> TestResult {
         .assert_success()
         .stdout_text();
     assert_eq!(targets, "TARGET   DESCRIPTION\napp\ndefault  app\ntest\n");
+    Ok(())
+}
+
+#[test]
+fn what_is_empty_was_not_said() -> TestResult {
+    let fixture = Fixture::new()?;
+    fixture.write("Dockerfile", b"FROM scratch\nCOPY Dockerfile /\n")?;
+    let definition =
+        "target \"default\" {\n  dockerfile-inline = \"\"\n  call = \"\"\n  target = \"\"\n  network = \"\"\n}\n";
+    fixture.write("docker-bake.hcl", definition.as_bytes())?;
+    let plan = fixture.kiln(["bake", "--dry-run"]).run()?;
+    let text = plan.assert_success().stdout_text();
+    assert!(text.contains("default: 1 steps"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn objects_of_a_variable_may_leave_out_what_is_optional() -> TestResult {
+    let fixture = Fixture::new()?;
+    let definition = r#"
+variable "PARTS" {
+  type    = list(object({ name = string, port = optional(number) }))
+  default = [{ name = "api" }]
+}
+target "default" { args = { for part in PARTS : part.name => part.port } }
+"#;
+    fixture.write("docker-bake.hcl", definition.as_bytes())?;
+    let printed = fixture.kiln(["bake", "--print"]).run()?;
+    let default = &printed.assert_success().json()["target"]["default"];
+    assert!(default["args"].is_null(), "{default}");
+    let given = r#"[{"name": "api", "port": "80"}, {"name": "web"}]"#;
+    let printed = fixture.kiln(["bake", "--print"]).env("PARTS_JSON", given).run()?;
+    let default = &printed.assert_success().json()["target"]["default"];
+    assert_eq!(default["args"], serde_json::json!({ "api": "80" }));
     Ok(())
 }
 
@@ -301,6 +350,11 @@ fn mistakes_are_drawn_with_their_lines_and_what_was_meant() -> TestResult {
             "target \"app\" {}\n",
             "aap",
             &["failed to find target aap", "did you mean `app`?"],
+        ),
+        (
+            "group \"all\" {\n  targets = [\"app\"]\n}\ntarget \"app\" {\n  inherits = [\"all\"]\n}\n",
+            "app",
+            &["failed to find target all", "`all` is a group"],
         ),
         (
             "target \"app\" {\n  args = { a = 1 / 0 }\n}\n",
@@ -407,10 +461,14 @@ fn a_compose_file_is_a_definition() -> TestResult {
         "web",
         &[("Dockerfile", "FROM busybox\nARG NAME\nRUN echo $NAME > /name\n")],
     )?;
-    let compose = "services:\n  web:\n    image: example/web\n    build:\n      context: ./web\n      args:\n        NAME: ${WHO:-nobody}\n      x-bake:\n        output: type=local,dest=out\n  db:\n    image: postgres\n";
+    let compose = "services:\n  web:\n    image: example/web\n    build:\n      context: ./web\n      args:\n        NAME: ${WHO:-nobody}\n      x-bake:\n        output: type=local,dest=out\n  db:\n    image: postgres:${RELEASE}${WHO}\n";
     fixture.write("compose.yaml", compose.as_bytes())?;
     fixture.write(".env", b"WHO=somebody\n")?;
-    fixture.kiln(["bake"]).run()?.assert_success();
+    let built = fixture.kiln(["bake"]).run()?;
+    built.assert_success();
+    let warnings: Vec<&str> = built.stderr.lines().filter(|line| line.contains("warning:")).collect();
+    let warning = "warning: The \"RELEASE\" variable is not set. Defaulting to a blank string.";
+    assert_eq!(warnings, [warning], "{}", built.stderr);
     assert_eq!(fs::read_to_string(fixture.directory().join("out/name"))?, "somebody\n");
     Ok(())
 }

@@ -152,7 +152,7 @@ impl Section<'_> {
             ulimits: self.ulimits()?,
             extra_hosts: self.extra_hosts(),
             secrets: self.secrets()?,
-            ssh: self.ssh()?,
+            ssh: self.ssh(),
             attest: self.attest()?,
             no_cache: self.flag("no_cache")?.filter(|on| *on),
             pull: self.flag("pull")?.filter(|on| *on),
@@ -277,10 +277,10 @@ impl Section<'_> {
             .iter()
             .map(|(name, value)| {
                 let addresses = match value {
-                    Yaml::List(addresses) => addresses.iter().filter_map(Yaml::scalar).collect::<Vec<_>>().join(","),
-                    single => single.scalar().unwrap_or_default(),
+                    Yaml::List(addresses) => deduplicated(addresses.iter().filter_map(Yaml::scalar)),
+                    _ => Vec::new(),
                 };
-                (name.clone(), addresses)
+                (name.clone(), addresses.join(","))
             })
             .collect()
     }
@@ -314,26 +314,19 @@ impl Section<'_> {
         Ok(Some(all))
     }
 
-    fn ssh(&self) -> Result<Option<Vec<Ssh>>, String> {
-        let entry = |id: &str, path: Option<String>| Ssh {
-            id: id.to_owned(),
-            paths: path.filter(|path| !path.is_empty()).into_iter().collect(),
+    fn ssh(&self) -> Option<Vec<Ssh>> {
+        let Some(Yaml::Map(entries)) = self.build.get("ssh") else {
+            return None;
         };
-        let mut all: Vec<Ssh> = match self.build.get("ssh") {
-            None | Some(Yaml::Null) => return Ok(None),
-            Some(Yaml::Map(entries)) => entries.iter().map(|(id, path)| entry(id, path.scalar())).collect(),
-            Some(Yaml::List(items)) => items
-                .iter()
-                .filter_map(Yaml::scalar)
-                .map(|text| match text.split_once('=') {
-                    Some((id, path)) => entry(id, Some(path.to_owned())),
-                    None => entry(&text, None),
-                })
-                .collect(),
-            Some(single) => single.scalar().iter().map(|text| entry(text, None)).collect(),
-        };
+        let mut all: Vec<Ssh> = entries
+            .iter()
+            .map(|(id, path)| Ssh {
+                id: id.clone(),
+                paths: Vec::from_iter(path.scalar().filter(|path| !path.is_empty()).map(local_path)),
+            })
+            .collect();
         all.sort();
-        Ok(Some(all))
+        Some(all)
     }
 
     fn attest(&self) -> Result<Option<Vec<Attest>>, String> {

@@ -4,6 +4,7 @@
 //! of a file may be anything.
 
 mod build;
+mod consistency;
 mod dotenv;
 mod interpolation;
 mod model;
@@ -15,6 +16,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 use crate::config::{File, Inputs};
+use crate::diagnostic::Diagnostic;
 use crate::error::BakeError;
 use crate::model::Config;
 
@@ -26,26 +28,35 @@ pub use yaml::Yaml;
 /// # Errors
 /// Why it is none.
 pub fn validate(file: &File, inputs: &Inputs<'_>) -> Result<(), BakeError> {
-    let environment = environment(inputs)?;
+    let environment = environment(&[file], inputs)?;
     project::load(&[file], &environment, inputs)?;
     Ok(())
 }
 
-/// The targets of some files, of which later ones change what earlier ones say.
+/// The targets of some files, of which later ones change what earlier ones say, and what is odd in them.
 ///
 /// # Errors
 /// What is wrong in them.
-pub fn read(files: &[&File], inputs: &Inputs<'_>) -> Result<Config, BakeError> {
-    let environment = environment(inputs)?;
+pub fn read(files: &[&File], inputs: &Inputs<'_>) -> Result<(Config, Vec<Diagnostic>), BakeError> {
+    let environment = environment(files, inputs)?;
     let project = project::load(files, &environment, inputs)?;
+    consistency::check(&project)?;
     let base = files
         .first()
         .and_then(|file| crate::config::directory_of(&file.name, inputs));
-    build::targets(&project, &environment, base.as_deref(), inputs)
+    let config = build::targets(&project, &environment, base.as_deref(), inputs)?;
+    let warnings = project.unset.iter().map(|name| Diagnostic {
+        summary: "Unset variable".to_owned(),
+        detail: format!("The {name:?} variable is not set. Defaulting to a blank string."),
+        span: None,
+        hints: Vec::new(),
+        consequence: false,
+    });
+    Ok((config, warnings.collect()))
 }
 
-/// The environment, completed by a file `.env`, and what was given for this run before both.
-fn environment(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeError> {
+/// The environment, completed by a file `.env`, and what was given for this run before both; in it the project's name.
+fn environment(files: &[&File], inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeError> {
     let mut all = inputs.environment.clone();
     let failed = |message: String| BakeError::Compose {
         file: ".env".to_owned(),
@@ -62,5 +73,7 @@ fn environment(inputs: &Inputs<'_>) -> Result<BTreeMap<String, String>, BakeErro
         }
     }
     all.extend(inputs.variables.clone());
+    let name = project::name(files, &all);
+    all.insert("COMPOSE_PROJECT_NAME".to_owned(), name);
     Ok(all)
 }

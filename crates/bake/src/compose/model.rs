@@ -1,5 +1,7 @@
 //! The parts of a Compose project that a build needs, in one form however they were written.
 
+use std::collections::BTreeSet;
+
 use crate::compose::yaml::Yaml;
 
 /// Services and secrets of a project.
@@ -11,9 +13,24 @@ pub(super) struct Project {
     pub secrets: Vec<(String, Yaml)>,
     /// Whether any file had either.
     pub found: bool,
+    /// Variables that the files name, which are not set and have no default.
+    pub unset: BTreeSet<String>,
 }
 
 impl Project {
+    /// Takes what a later project says over this one.
+    pub(super) fn take(&mut self, later: Project) {
+        self.found |= later.found;
+        for (mine, other) in [(&mut self.services, later.services), (&mut self.secrets, later.secrets)] {
+            for (name, value) in other {
+                match mine.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => merge(known, &value, ""),
+                    None => mine.push((name, value)),
+                }
+            }
+        }
+    }
+
     /// Takes away what is at the end of a path of names.
     pub(super) fn remove(&mut self, path: &[String]) {
         let (list, rest) = match path {
@@ -34,7 +51,7 @@ impl Project {
 }
 
 /// Sections of a service that are read.
-const SERVICE_SECTIONS: [&str; 5] = ["image", "build", "environment", "env_file", "extends"];
+const SERVICE_SECTIONS: [&str; 6] = ["image", "build", "environment", "env_file", "extends", "provider"];
 
 /// Keys of `build`.
 const BUILD_KEYS: [&str; 25] = [
@@ -66,7 +83,10 @@ const BUILD_KEYS: [&str; 25] = [
 ];
 
 /// Keys of `build` that are a list of `name=value` or a map, and are made a map.
-const MAPPINGS: [&str; 4] = ["args", "labels", "additional_contexts", "extra_hosts"];
+const MAPPINGS: [&str; 4] = ["additional_contexts", "args", "labels", "ssh"];
+
+/// Keys of `build` that are lists of texts.
+const LISTS: [&str; 5] = ["cache_from", "cache_to", "entitlements", "platforms", "tags"];
 
 /// A service with its `build` as a map, its mappings as maps.
 ///
@@ -85,7 +105,11 @@ pub(super) fn canonical_service(name: &str, service: &Yaml) -> Result<Yaml, Stri
     {
         let value = match key.as_str() {
             "build" => canonical_build(name, value)?,
-            "environment" => mapping(value, '=').map_err(|error| format!("services.{name}.environment {error}"))?,
+            "image" => {
+                text(value).map_err(|error| format!("services.{name}.image {error}"))?;
+                value.clone()
+            }
+            "environment" => mapping(value).map_err(|error| format!("services.{name}.environment {error}"))?,
             _ => value.clone(),
         };
         kept.push((key.clone(), value));
@@ -112,67 +136,69 @@ fn canonical_build(service: &str, build: &Yaml) -> Result<Yaml, String> {
                 "services.{service}.build additional properties '{key}' not allowed"
             ));
         }
-        let place = |error: String| format!("services.{service}.build.{key} {error}");
-        let value = if MAPPINGS.contains(&key.as_str()) {
-            let separator = if key == "extra_hosts" && !has_equals(value) {
-                ':'
-            } else {
-                '='
-            };
-            mapping(value, separator).map_err(place)?
-        } else {
-            check_kind(key, value).map_err(place)?;
-            value.clone()
+        let canonical = match key.as_str() {
+            "extra_hosts" => hosts(value),
+            key if MAPPINGS.contains(&key) => mapping(value),
+            key => check_kind(key, value).map(|()| value.clone()),
         };
+        let value = canonical.map_err(|error| format!("services.{service}.build.{key} {error}"))?;
         kept.push((key.clone(), value));
     }
     Ok(Yaml::Map(kept))
 }
 
-fn has_equals(value: &Yaml) -> bool {
-    match value {
-        Yaml::List(items) => items
-            .iter()
-            .any(|item| matches!(item, Yaml::String(text) if text.contains('='))),
-        _ => true,
-    }
-}
-
 fn check_kind(key: &str, value: &Yaml) -> Result<(), String> {
-    let lists = ["cache_from", "cache_to", "entitlements", "platforms", "secrets"];
     let texts = [
         "context",
         "dockerfile",
         "dockerfile_inline",
+        "isolation",
         "network",
         "target",
-        "isolation",
     ];
     match value {
         Yaml::Null => Ok(()),
-        Yaml::List(_) if lists.contains(&key) => Ok(()),
-        other if lists.contains(&key) => Err(format!("must be an array, not {}", other.kind())),
-        Yaml::List(_) | Yaml::Map(_) if texts.contains(&key) => Err(format!("must be a string, not {}", value.kind())),
+        Yaml::List(items) if LISTS.contains(&key) => items.iter().try_for_each(|item| listed_text(item).map(|_| ())),
+        Yaml::List(_) if key == "secrets" => Ok(()),
+        other if LISTS.contains(&key) || key == "secrets" => Err(format!("must be an array, not {}", other.kind())),
+        other if texts.contains(&key) => text(other),
         _ => Ok(()),
     }
 }
 
+/// A number is no text: `1.10` would be another one than was meant.
+fn text(value: &Yaml) -> Result<(), String> {
+    match value {
+        Yaml::Null | Yaml::String(_) => Ok(()),
+        other => Err(format!("must be a string, not {}", other.kind())),
+    }
+}
+
+/// An item of a list of texts.
+fn listed_text(item: &Yaml) -> Result<&str, String> {
+    match item {
+        Yaml::String(text) => Ok(text),
+        other => Err(format!("must be an array of strings, not of {}", other.kind())),
+    }
+}
+
 /// A list of `name=value` or a map, as a map. A name without a value is null.
-fn mapping(value: &Yaml, separator: char) -> Result<Yaml, String> {
+fn mapping(value: &Yaml) -> Result<Yaml, String> {
     match value {
         Yaml::Null => Ok(Yaml::Map(Vec::new())),
-        Yaml::Map(_) => Ok(value.clone()),
+        Yaml::Map(entries) => match entries.iter().find(|(_, value)| !is_scalar(value)) {
+            Some((name, other)) => Err(format!("must be a mapping to strings, but {name} is {}", other.kind())),
+            None => Ok(value.clone()),
+        },
         Yaml::List(items) => {
             let mut entries: Vec<(String, Yaml)> = Vec::new();
             for item in items {
-                let text = item
-                    .scalar()
-                    .ok_or_else(|| format!("must be an array of strings, not of {}", item.kind()))?;
-                let (name, value) = match text.split_once(separator) {
-                    Some((name, value)) => (name.to_owned(), Yaml::String(value.to_owned())),
+                let text = listed_text(item)?;
+                let (name, value) = match text.split_once('=') {
+                    Some((name, value)) => (name, Yaml::String(value.to_owned())),
                     None => (text, Yaml::Null),
                 };
-                set(&mut entries, name, value);
+                set(&mut entries, name.to_owned(), value);
             }
             Ok(Yaml::Map(entries))
         }
@@ -180,11 +206,105 @@ fn mapping(value: &Yaml, separator: char) -> Result<Yaml, String> {
     }
 }
 
+fn is_scalar(value: &Yaml) -> bool {
+    !matches!(value, Yaml::List(_) | Yaml::Map(_))
+}
+
+/// Hosts with their addresses: a list of `host=address` or `host:address`, or a map to one or several of them.
+fn hosts(value: &Yaml) -> Result<Yaml, String> {
+    let mut all: Vec<(String, Yaml)> = Vec::new();
+    let mut add = |host: &str, address: String| {
+        if host.is_empty() || host.contains([':', '=']) {
+            return Err(format!("has the bad host name '{host}'"));
+        }
+        let address = match address.strip_prefix('[').and_then(|address| address.strip_suffix(']')) {
+            Some(inside) if !inside.is_empty() => inside.to_owned(),
+            _ => address,
+        };
+        match all.iter_mut().find(|(known, _)| known == host) {
+            Some((_, Yaml::List(addresses))) => addresses.push(Yaml::String(address)),
+            _ => all.push((host.to_owned(), Yaml::List(vec![Yaml::String(address)]))),
+        }
+        Ok(())
+    };
+    match value {
+        Yaml::Null => {}
+        Yaml::Map(entries) => {
+            for (host, addresses) in entries {
+                match addresses {
+                    Yaml::List(several) => {
+                        for address in several {
+                            add(host, listed_text(address)?.to_owned())?;
+                        }
+                    }
+                    Yaml::Map(_) => return Err(format!("must be a mapping to strings, but {host} is object")),
+                    single => add(host, single.scalar().unwrap_or_default())?,
+                }
+            }
+        }
+        Yaml::List(items) => {
+            for item in items {
+                let text = listed_text(item)?;
+                let (host, address) = text
+                    .split_once('=')
+                    .or_else(|| text.split_once(':'))
+                    .ok_or_else(|| format!("has an invalid additional host, missing IP: {text}"))?;
+                add(host, address.to_owned())?;
+            }
+        }
+        other => return Err(format!("must be a mapping or an array, not {}", other.kind())),
+    }
+    Ok(Yaml::Map(all))
+}
+
 /// Sets an entry in place of the one of its name.
 fn set(entries: &mut Vec<(String, Yaml)>, name: String, value: Yaml) {
     match entries.iter_mut().find(|(known, _)| *known == name) {
         Some(known) => known.1 = value,
         None => entries.push((name, value)),
+    }
+}
+
+/// Changes the paths of a service: of its contexts, its SSH keys and its files of variables.
+pub(super) fn change_paths(service: &mut Yaml, change: &dyn Fn(&str) -> String) {
+    let Yaml::Map(sections) = &mut *service else { return };
+    for (section, value) in sections {
+        let ("build", Yaml::Map(build)) = (section.as_str(), value) else {
+            continue;
+        };
+        for (key, value) in build {
+            match (key.as_str(), value) {
+                ("context", Yaml::String(path)) => *path = change(path),
+                ("additional_contexts" | "ssh", Yaml::Map(entries)) => {
+                    for (_, value) in entries {
+                        if let Yaml::String(path) = value {
+                            *path = change(path);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    change_env_files(service, change);
+}
+
+/// Changes the paths of `env_file`, which is a text, a list of texts, or one of maps with a path.
+pub(super) fn change_env_files(service: &mut Yaml, change: &dyn Fn(&str) -> String) {
+    fn walk(yaml: &mut Yaml, change: &dyn Fn(&str) -> String) {
+        match yaml {
+            Yaml::String(path) => *path = change(path),
+            Yaml::List(files) => files.iter_mut().for_each(|file| walk(file, change)),
+            Yaml::Map(entries) => {
+                let paths = entries.iter_mut().filter(|(key, _)| key == "path");
+                paths.for_each(|(_, path)| walk(path, change));
+            }
+            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}
+        }
+    }
+    let Yaml::Map(sections) = service else { return };
+    for (_, value) in sections.iter_mut().filter(|(section, _)| section == "env_file") {
+        walk(value, change);
     }
 }
 

@@ -1,13 +1,15 @@
 //! Files → one project: parsing, variables, `extends`, merging, `!reset` and `!override`, and `include`.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{File, Inputs, rebased};
 use crate::error::BakeError;
+use crate::functions::clean_path;
 
 use super::dotenv;
-use super::interpolation::interpolate;
-use super::model::{Project, canonical_service, merge};
+use super::interpolation::{interpolate, interpolate_noting};
+use super::model::{Project, canonical_service, change_env_files, change_paths, merge};
 use super::yaml::{Document, Yaml};
 
 /// Files include each other no deeper, and services extend each other no deeper.
@@ -25,13 +27,16 @@ pub(super) fn load(
     environment: &BTreeMap<String, String>,
     inputs: &Inputs<'_>,
 ) -> Result<Project, BakeError> {
+    let unset = RefCell::default();
     let model = Model {
         environment,
         inputs,
+        unset: &unset,
         directory: None,
         depth: 0,
     };
     let mut project = model.load(files)?;
+    project.unset = unset.take();
     if !project.found {
         let first = files.first();
         return Err(BakeError::Compose {
@@ -46,11 +51,34 @@ pub(super) fn load(
     Ok(project)
 }
 
+/// The name of the project: what the last file says, as far as a name can have it.
+pub(super) fn name(files: &[&File], environment: &BTreeMap<String, String>) -> String {
+    let lookup = |name: &str| environment.get(name).cloned();
+    let mut found = "bake".to_owned();
+    // Whatever is wrong in a file is found when it is loaded.
+    let documents = files.iter().filter_map(|file| Document::parse_all(&file.text).ok());
+    for document in documents.flatten() {
+        let written = document.root.get("name").and_then(Yaml::scalar);
+        let Some(name) = written.and_then(|name| interpolate(&name, &lookup).ok()) else {
+            continue;
+        };
+        let mut name = name.to_lowercase();
+        name.retain(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '-' | '_'));
+        let name = name.trim_start_matches(['-', '_']);
+        if !name.is_empty() {
+            name.clone_into(&mut found);
+        }
+    }
+    found
+}
+
 /// Files that are merged with each other, and then with what they include.
 struct Model<'a> {
     /// What variables stand for.
     environment: &'a BTreeMap<String, String>,
     inputs: &'a Inputs<'a>,
+    /// Variables that are named and stand for nothing.
+    unset: &'a RefCell<BTreeSet<String>>,
     /// Where its paths begin; None: where all of them do.
     directory: Option<String>,
     depth: usize,
@@ -90,53 +118,53 @@ fn failed(file: &str, message: String) -> BakeError {
 impl Model<'_> {
     fn load(&self, files: &[&File]) -> Result<Project, BakeError> {
         let mut project = Project::default();
-        let mut includes = Vec::new();
         for file in files {
-            self.add(&mut project, file, &mut includes)?;
-        }
-        // Only then is it known what may not be included twice.
-        for include in includes {
-            self.include(&mut project, include)?;
+            for document in self.parsed(file)? {
+                // What a document includes is its own, which later ones change as they change the rest.
+                let mut own = self.document(file, &document)?;
+                if let Some(include) = document.root.get("include") {
+                    let includes = included(include, &file.name).map_err(|message| failed(&file.name, message))?;
+                    for include in includes {
+                        self.include(&mut own, include)?;
+                    }
+                }
+                for path in &document.replaced {
+                    project.remove(path);
+                }
+                project.take(own);
+            }
         }
         Ok(project)
     }
 
-    /// A file with its variables replaced; None if it is empty.
-    fn parsed(&self, file: &File) -> Result<Option<Document>, BakeError> {
+    /// The documents of a file with their variables replaced.
+    fn parsed(&self, file: &File) -> Result<Vec<Document>, BakeError> {
         let failed = |message: String, line: Option<usize>| BakeError::Compose {
             file: file.name.clone(),
             line,
             message,
             text: file.text.clone(),
         };
-        let mut document = Document::parse(&file.text).map_err(|error| failed(error.message, error.line))?;
-        match &document.root {
-            Yaml::Null => return Ok(None),
-            Yaml::Map(_) => {}
-            other => {
-                let message = format!("top-level object must be a mapping, not {}", other.kind());
+        let mut documents = Document::parse_all(&file.text).map_err(|error| failed(error.message, error.line))?;
+        let lookup = |name: &str| self.environment.get(name).cloned();
+        let unset = |name: &str| _ = self.unset.borrow_mut().insert(name.to_owned());
+        for document in &mut documents {
+            if !matches!(document.root, Yaml::Map(_)) {
+                let message = format!("top-level object must be a mapping, not {}", document.root.kind());
                 return Err(failed(message, None));
             }
+            replace_variables(&mut document.root, "", &lookup, &unset).map_err(|message| failed(message, None))?;
         }
-        let lookup = |name: &str| self.environment.get(name).cloned();
-        replace_variables(&mut document.root, "", &lookup).map_err(|message| failed(message, None))?;
-        Ok(Some(document))
+        Ok(documents)
     }
 
-    /// Adds a file to those before it.
-    fn add(&self, project: &mut Project, file: &File, includes: &mut Vec<Include>) -> Result<(), BakeError> {
+    /// What a document says itself.
+    fn document(&self, file: &File, document: &Document) -> Result<Project, BakeError> {
         let failed = |message: String| failed(&file.name, message);
-        let Some(document) = self.parsed(file)? else {
-            return Ok(());
-        };
+        let home = self.inputs.host.home.as_deref();
         let root = &document.root;
-        if let Some(include) = root.get("include") {
-            includes.extend(included(include, &file.name).map_err(failed)?);
-        }
-        for path in &document.replaced {
-            project.remove(path);
-        }
-        let services = services(file, root)?;
+        let mut project = Project::default();
+        let services = services(file, root, home)?;
         project.found |= services.is_some();
         let services = services.unwrap_or_default();
         let scope = Scope {
@@ -148,15 +176,12 @@ impl Model<'_> {
         for (name, service) in &services {
             let mut service = self.extended(&scope, name, service.clone(), &mut Vec::new())?;
             if let Some(directory) = &self.directory {
-                move_paths(&mut service, directory);
+                change_paths(&mut service, &|path| rebased(path, directory));
             }
             if file.name.starts_with(HERE) {
                 change_env_files(&mut service, &|path| located(HERE, path));
             }
-            match project.services.iter_mut().find(|(known, _)| known == name) {
-                Some((_, known)) => merge(known, &service, ""),
-                None => project.services.push((name.clone(), service)),
-            }
+            project.services.push((name.clone(), service));
         }
         match root.get("secrets") {
             None | Some(Yaml::Null) => {}
@@ -164,22 +189,22 @@ impl Model<'_> {
                 project.found = true;
                 for (name, secret) in entries {
                     let mut secret = secret.clone();
-                    if let (Some(directory), Yaml::Map(entries)) = (&self.directory, &mut secret) {
+                    if let Yaml::Map(entries) = &mut secret {
                         for (key, value) in entries {
                             if let ("file", Yaml::String(path)) = (key.as_str(), value) {
-                                *path = rebased(path, directory);
+                                *path = at_home(path, home);
+                                if let Some(directory) = &self.directory {
+                                    *path = rebased(path, directory);
+                                }
                             }
                         }
                     }
-                    match project.secrets.iter_mut().find(|(known, _)| known == name) {
-                        Some((_, known)) => merge(known, &secret, ""),
-                        None => project.secrets.push((name.clone(), secret)),
-                    }
+                    project.secrets.push((name.clone(), secret));
                 }
             }
             Some(other) => return Err(failed(format!("secrets must be a mapping, not {}", other.kind()))),
         }
-        Ok(())
+        Ok(project)
     }
 
     fn read(&self, from: &str, path: &str) -> Result<Option<File>, BakeError> {
@@ -234,6 +259,7 @@ impl Model<'_> {
         let model = Model {
             environment: &environment,
             inputs: self.inputs,
+            unset: self.unset,
             directory,
             depth: self.depth + 1,
         };
@@ -297,18 +323,22 @@ impl Model<'_> {
                     // Beside the file itself, for definitions that are not in the working directory.
                     None => self.read_required(&file.name, &beside(&path, directory_of(&file.name).as_deref()))?,
                 };
-                let document = self.parsed(&base_file)?;
-                let root = document.as_ref().map_or(&Yaml::Null, |document| &document.root);
-                let services = services(&base_file, root)?.unwrap_or_default();
+                let mut base_services = Vec::new();
+                let mut replaced = Vec::new();
+                for document in self.parsed(&base_file)? {
+                    let home = self.inputs.host.home.as_deref();
+                    base_services.extend(services(&base_file, &document.root, home)?.unwrap_or_default());
+                    replaced.extend(document.replaced);
+                }
                 let base_scope = Scope {
                     file: &base_file,
-                    services: &services,
-                    replaced: document.as_ref().map_or(&[], |document| &document.replaced),
+                    services: &base_services,
+                    replaced: &replaced,
                     directory: directory_of(&base_path),
                 };
-                let mut base = self.extended(&base_scope, &other, found(&services)?, visited)?;
+                let mut base = self.extended(&base_scope, &other, found(&base_services)?, visited)?;
                 if let Some(directory) = directory_of(&path) {
-                    move_paths(&mut base, &directory);
+                    change_paths(&mut base, &|path| rebased(path, &directory));
                 }
                 base
             }
@@ -328,12 +358,13 @@ impl Model<'_> {
 }
 
 /// The services of a file in their canonical form; None if it has no such section.
-fn services(file: &File, root: &Yaml) -> Result<Option<Vec<(String, Yaml)>>, BakeError> {
+fn services(file: &File, root: &Yaml, home: Option<&str>) -> Result<Option<Vec<(String, Yaml)>>, BakeError> {
     match root.get("services") {
         None | Some(Yaml::Null) => Ok(None),
         Some(Yaml::Map(entries)) => {
             let canonical = |(name, service): &(String, Yaml)| {
-                let service = canonical_service(name, service).map_err(|message| failed(&file.name, message))?;
+                let mut service = canonical_service(name, service).map_err(|message| failed(&file.name, message))?;
+                change_paths(&mut service, &|path| at_home(path, home));
                 Ok((name.clone(), service))
             };
             entries.iter().map(canonical).collect::<Result<_, _>>().map(Some)
@@ -399,54 +430,24 @@ fn included(include: &Yaml, from: &str) -> Result<Vec<Include>, String> {
     items.iter().map(entry).collect()
 }
 
-/// Paths of a service as they are seen from where a directory is named.
-fn move_paths(service: &mut Yaml, directory: &str) {
-    let Yaml::Map(sections) = service else { return };
-    for (section, value) in &mut *sections {
-        let ("build", Yaml::Map(build)) = (section.as_str(), value) else {
-            continue;
-        };
-        for (key, value) in build {
-            match (key.as_str(), value) {
-                ("context", Yaml::String(path)) => *path = rebased(path, directory),
-                ("additional_contexts", Yaml::Map(contexts)) => {
-                    for (_, context) in contexts {
-                        if let Yaml::String(path) = context {
-                            *path = rebased(path, directory);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    change_env_files(service, &|path| rebased(path, directory));
-}
-
-/// Paths of `env_file`, which is a text, a list of texts, or one of maps with a path.
-fn change_env_files(service: &mut Yaml, change: &dyn Fn(&str) -> String) {
-    fn walk(yaml: &mut Yaml, change: &dyn Fn(&str) -> String) {
-        match yaml {
-            Yaml::String(path) => *path = change(path),
-            Yaml::List(files) => files.iter_mut().for_each(|file| walk(file, change)),
-            Yaml::Map(entries) => {
-                let paths = entries.iter_mut().filter(|(key, _)| key == "path");
-                paths.for_each(|(_, path)| walk(path, change));
-            }
-            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}
-        }
-    }
-    let Yaml::Map(sections) = service else { return };
-    for (_, value) in sections.iter_mut().filter(|(section, _)| section == "env_file") {
-        walk(value, change);
+/// A path that begins in the home directory, if it does, with that.
+fn at_home(path: &str, home: Option<&str>) -> String {
+    match (path.strip_prefix('~'), home) {
+        (Some(rest), Some(home)) => clean_path(&format!("{home}/{rest}")),
+        _ => path.to_owned(),
     }
 }
 
 /// Replaces variables in all texts. Names in maps stay as they are.
-fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+fn replace_variables(
+    yaml: &mut Yaml,
+    place: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    unset: &dyn Fn(&str),
+) -> Result<(), String> {
     match yaml {
         Yaml::String(text) => {
-            *text = interpolate(text, lookup).map_err(|error| {
+            *text = interpolate_noting(text, lookup, unset).map_err(|error| {
                 if error.starts_with("invalid interpolation") {
                     error.replacen(
                         "invalid interpolation format",
@@ -460,7 +461,7 @@ fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Opti
         }
         Yaml::List(items) => {
             for item in items {
-                replace_variables(item, &format!("{place}.[]"), lookup)?;
+                replace_variables(item, &format!("{place}.[]"), lookup, unset)?;
             }
         }
         Yaml::Map(entries) => {
@@ -470,7 +471,7 @@ fn replace_variables(yaml: &mut Yaml, place: &str, lookup: &dyn Fn(&str) -> Opti
                 } else {
                     format!("{place}.{name}")
                 };
-                replace_variables(value, &place, lookup)?;
+                replace_variables(value, &place, lookup, unset)?;
             }
         }
         Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}

@@ -26,7 +26,7 @@ fn read_all(definition: &[&str], files: &[(&str, &str)], environment: &[(&str, &
         built_in: BTreeMap::new(),
         host: Host {
             now: 0,
-            home: None,
+            home: Some("/home/me".to_owned()),
             random: |_| {},
         },
         file_relative_paths: false,
@@ -229,6 +229,17 @@ services:
     ];
     let error = read_all(&["compose.yml"], &twice, &[]).expect_err("defined twice");
     assert_eq!(error.to_string(), "services.a conflicts with imported resource");
+    // A later file changes what an earlier one includes.
+    let change = [
+        ("compose.yml", "include: [other.yml]"),
+        (
+            "other.yml",
+            "services: {a: {build: {context: there, args: [A=1, B=1]}}}",
+        ),
+        ("change.yml", "services: {a: {build: {args: {A: 2, B: !reset null}}}}"),
+    ];
+    let config = read_all(&["compose.yml", "change.yml"], &change, &[]).expect("valid");
+    assert_eq!((context(&config, "a"), args(&config, "a").as_str()), ("there", "A=2"));
     let circle = [("compose.yml", "include: [compose.yml]\nservices: {a: {build: .}}")];
     let error = read_all(&["compose.yml"], &circle, &[]).expect_err("a circle");
     assert!(error.to_string().contains("levels deep"), "{error}");
@@ -253,4 +264,148 @@ services:
     let files = [("compose.yml", compose), ("raw.env", "# no\nV=\"$HOME\" # all\nW=\n")];
     let config = read_all(&["compose.yml"], &files, &[("HOME", "/root")]).expect("valid");
     assert_eq!(args(&config, "a"), "V=\"$HOME\" # all W=");
+}
+
+fn read_one(text: &str) -> Result<Config, BakeError> {
+    read_all(&["compose.yml"], &[("compose.yml", text)], &[])
+}
+
+#[test]
+fn hosts_have_addresses_in_several_forms() {
+    let listed = r#"
+services:
+  a:
+    build:
+      extra_hosts: ["one:1.2.3.4", "two=::1", "three:[::1]", "one:5.6.7.8"]
+"#;
+    let mapped = "services: {a: {build: {extra_hosts: {one: [1.2.3.4, 9.9.9.9], four: 4.4.4.4}}}}";
+    let config = read_all(
+        &["compose.yml", "more.yml"],
+        &[("compose.yml", listed), ("more.yml", mapped)],
+        &[],
+    );
+    let config = config.expect("valid");
+    let hosts = &config.target("a").expect("there").extra_hosts;
+    let hosts: Vec<String> = hosts
+        .iter()
+        .map(|(host, addresses)| format!("{host}={addresses}"))
+        .collect();
+    assert_eq!(
+        hosts,
+        ["four=4.4.4.4", "one=1.2.3.4,5.6.7.8,9.9.9.9", "three=::1", "two=::1"]
+    );
+}
+
+#[test]
+fn sections_of_a_wrong_kind_are_refused() {
+    for (build, message) in [
+        (
+            "args: [1]",
+            "services.a.build.args must be an array of strings, not of number",
+        ),
+        (
+            "args: {A: [1]}",
+            "services.a.build.args must be a mapping to strings, but A is array",
+        ),
+        ("tags: one", "services.a.build.tags must be an array, not string"),
+        (
+            "tags: [1]",
+            "services.a.build.tags must be an array of strings, not of number",
+        ),
+        (
+            "ssh: default",
+            "services.a.build.ssh must be a mapping or an array, not string",
+        ),
+        ("target: 1.10", "services.a.build.target must be a string, not number"),
+        ("extra_hosts: [a]", "missing IP: a"),
+        ("extra_hosts: [\"=1.1.1.1\"]", "bad host name ''"),
+        ("extra_hosts: {\"a:b\": 1.1.1.1}", "bad host name 'a:b'"),
+    ] {
+        let error = read_one(&format!("services: {{a: {{build: {{{build}}}}}}}")).expect_err(build);
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_number_is_no_name_of_an_image() {
+    let error = read_one("services: {a: {image: 1.10, build: .}}").expect_err("a number");
+    assert_eq!(error.to_string(), "services.a.image must be a string, not number");
+}
+
+#[test]
+fn services_do_not_contradict_themselves() {
+    for (text, message) in [
+        (
+            "services: {a: {command: x}}",
+            "service \"a\" has neither an image nor a build context specified",
+        ),
+        (
+            "services: {a: {build: {dockerfile: x, dockerfile_inline: FROM scratch}}}",
+            "mutually exclusive dockerfile and dockerfile_inline",
+        ),
+        (
+            "services: {a: {build: {secrets: [s]}}}",
+            "service \"a\" refers to undefined build secret s",
+        ),
+        (
+            "services: {a: {build: {additional_contexts: [b=service:b]}}}",
+            "service \"a\" declares unknown service \"b\" as additional contexts b",
+        ),
+        (
+            "services: {a: {build: {additional_contexts: [b=service:b]}}, b: {image: b}}",
+            "service \"a\" declares non-buildable service \"b\" as additional contexts b",
+        ),
+    ] {
+        let error = read_one(text).expect_err(text);
+        assert!(error.to_string().contains(message), "{error}");
+    }
+    // Only all files together must be complete.
+    let config = read_all(
+        &["compose.yml", "secrets.yml"],
+        &[
+            ("compose.yml", "services: {a: {build: {secrets: [s]}}, b: {image: b}}"),
+            ("secrets.yml", "secrets: {s: {file: x}}"),
+        ],
+        &[],
+    );
+    assert!(config.is_ok(), "{config:?}");
+}
+
+#[test]
+fn paths_may_begin_at_home() {
+    let text = "
+services:
+  a:
+    build:
+      context: ~/app
+      additional_contexts: {more: ~/more}
+      ssh: [default=~/key, other=./key]
+      secrets: [s]
+secrets: {s: {file: ~/secret}}
+";
+    let config = read_one(text).expect("valid");
+    let target = config.target("a").expect("there");
+    assert_eq!(target.context.as_deref(), Some("/home/me/app"));
+    assert_eq!(target.contexts["more"], "/home/me/more");
+    let paths: Vec<&String> = target.ssh.iter().flatten().flat_map(|ssh| &ssh.paths).collect();
+    assert_eq!(paths, ["/home/me/key", "key"]);
+    assert_eq!(target.secrets.as_ref().expect("there")[0].path, "/home/me/secret");
+}
+
+#[test]
+fn the_name_of_the_project_is_a_variable() {
+    let services = "services: {a: {build: {args: [\"P=${COMPOSE_PROJECT_NAME}\"]}}}";
+    assert_eq!(args(&read_one(services).expect("valid"), "a"), "P=bake");
+    let named = format!("name: My-${{APP:-app}}!\n{services}");
+    assert_eq!(args(&read_one(&named).expect("valid"), "a"), "P=my-app");
+}
+
+#[test]
+fn documents_of_one_file_are_merged() {
+    let text = "
+services: {a: {build: {args: {A: 1, B: 2}}}}
+---
+services: {a: {build: {args: {B: !reset null, C: 3}}}}
+";
+    assert_eq!(args(&read_one(text).expect("valid"), "a"), "A=1 C=3");
 }

@@ -3,9 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Tagged;
-
-use crate::value::Number;
+use serde_saphyr::{NonFiniteFloatPolicy, Tagged};
 
 /// A document or a part of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +37,11 @@ impl Yaml {
     /// # Errors
     /// The first mistake, with its line.
     pub fn parse(text: &str) -> Result<Yaml, YamlError> {
-        Document::parse(text).map(|document| document.root)
+        let documents = Document::parse_all(text)?;
+        Ok(documents
+            .into_iter()
+            .next()
+            .map_or(Yaml::Null, |document| document.root))
     }
 
     /// The value of a name in a map.
@@ -94,29 +96,43 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Parses a text, as [`Yaml::parse`].
+    /// Parses a text, as [`Yaml::parse`], with all documents that are in it; empty ones are left out.
     ///
     /// # Errors
     /// The first mistake, with its line.
-    pub(super) fn parse(text: &str) -> Result<Document, YamlError> {
+    pub(super) fn parse_all(text: &str) -> Result<Vec<Document>, YamlError> {
+        if text.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        // As in YAML 1.2, `yes` and `on` are text; a number that begins with 0 is octal, as it was in YAML 1.1.
+        let options = serde_saphyr::options! {
+            strict_booleans: true,
+            legacy_octal_numbers: true,
+            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        };
+        let roots: Vec<Tagged<Node>> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+            let line = error
+                .location()
+                .and_then(|location| usize::try_from(location.line()).ok())
+                .filter(|line| *line > 0);
+            let message = match error.without_snippet() {
+                serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+                    format!("mapping key {key:?} is there twice")
+                }
+                other => other.to_string(),
+            };
+            YamlError { message, line }
+        })?;
+        Ok(roots.into_iter().map(Document::of).collect())
+    }
+
+    fn of(root: Tagged<Node>) -> Document {
         let mut document = Document {
             root: Yaml::Null,
             replaced: Vec::new(),
         };
-        if text.trim().is_empty() {
-            return Ok(document);
-        }
-        // As in YAML 1.2, `yes` and `on` are text.
-        let options = serde_saphyr::options! { strict_booleans: true };
-        let root: Tagged<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
-            line: error
-                .location()
-                .and_then(|location| usize::try_from(location.line()).ok())
-                .filter(|line| *line > 0),
-            message: error.without_snippet().to_string(),
-        })?;
         document.root = document.settled(root, &mut Vec::new()).unwrap_or(Yaml::Null);
-        Ok(document)
+        document
     }
 
     /// A node without its tags; None if it is only there to take something away.
@@ -203,18 +219,15 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
-        NodeVisitor::number(value)
+        NodeVisitor::number(shown_float(value as f64))
     }
 
     fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
-        NodeVisitor::number(value)
+        NodeVisitor::number(shown_float(value as f64))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        match Number::from_f64(value) {
-            Some(number) => NodeVisitor::number(number),
-            None => Ok(Node::Scalar(Yaml::String(value.to_string()))),
-        }
+        NodeVisitor::number(shown_float(value))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Node, E> {
@@ -247,6 +260,27 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
+/// A number as the peer shows it: with an exponent if it has more than six digits before the point, or is very small.
+fn shown_float(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    match scientific.split_once('e') {
+        Some((digits, exponent)) => match exponent.parse::<i32>() {
+            Ok(exponent) if !(-4..6).contains(&exponent) => {
+                let sign = if exponent < 0 { '-' } else { '+' };
+                format!("{digits}e{sign}{:02}", exponent.abs())
+            }
+            _ => value.to_string(),
+        },
+        None => scientific,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,9 +298,47 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_shown_as_the_peer_shows_them() {
+        for (text, shown) in [
+            ("1.50", "1.5"),
+            ("1.0", "1"),
+            ("010", "8"),
+            ("0o10", "8"),
+            ("0x1F", "31"),
+            ("1_000", "1000"),
+            ("123456.5", "123456.5"),
+            ("1234567.5", "1.2345675e+06"),
+            ("1e21", "1e+21"),
+            ("0.00001", "1e-05"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("100000000000000000000000", "1e+23"),
+            (".inf", "+Inf"),
+            (".nan", "NaN"),
+        ] {
+            assert_eq!(
+                Yaml::parse(text).expect("valid").scalar().as_deref(),
+                Some(shown),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_may_have_several_documents() {
+        let documents = Document::parse_all("---\na: 1\n---\n---\nb: !reset 2\n...\n").expect("valid");
+        let roots: Vec<_> = documents.iter().map(|document| &document.root).collect();
+        assert_eq!(roots, [&Yaml::parse("a: 1").expect("valid"), &Yaml::Map(Vec::new())]);
+        let twice = Yaml::parse("a: 1\na: 2\n").expect_err("twice");
+        assert_eq!(
+            (twice.message.as_str(), twice.line),
+            ("mapping key \"a\" is there twice", Some(2))
+        );
+    }
+
+    #[test]
     fn tags_say_what_is_taken_away() {
         let text = "a: {b: !reset null, c: !override [1], d: 2}\ne: !reset [x]\nf: [!reset x, y]\ng: !other z\n";
-        let document = Document::parse(text).expect("valid");
+        let document = Document::parse_all(text).expect("valid").remove(0);
         let paths: Vec<String> = document.replaced.iter().map(|path| path.join(".")).collect();
         assert_eq!(paths, ["a.b", "a.c", "e", "f"]);
         assert_eq!(

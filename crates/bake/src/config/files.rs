@@ -89,15 +89,16 @@ fn read_here(files: &[File], inputs: &Inputs<'_>) -> Result<Definition, BakeErro
         }
     }
     let mut config = Config::default();
+    let mut odd = Vec::new();
     if !compose_files.is_empty() {
-        config = compose::read(&compose_files, inputs)?;
+        (config, odd) = compose::read(&compose_files, inputs)?;
     }
     let evaluated = Evaluation::new(&bodies, &sources, inputs).and_then(|evaluation| evaluation.run(&mut config));
     match evaluated {
         Ok((variables, warnings)) => Ok(Definition {
             config,
             variables,
-            warnings,
+            warnings: odd.into_iter().chain(warnings).collect(),
             sources,
         }),
         Err(diagnostics) => Err(BakeError::diagnosed(sources, diagnostics)),

@@ -68,7 +68,7 @@ pub(super) fn from_text(name: &str, text: &str, of: &Type) -> Result<Value, Stri
             }
             map(name, text, item)
         }
-        Type::Object(_) => Err(unsupported()),
+        Type::Object(_) | Type::Optional(_) => Err(unsupported()),
     }
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::source::Span;
-use crate::syntax::Expr;
-use crate::syntax::ForExpr;
+use crate::syntax::{Expr, ExprKind, ForExpr};
 use crate::value::{Entries, Type, Value, convert};
 
 use super::{Context, Evaluated, Scope, all_of, both};
@@ -25,7 +24,15 @@ impl Context<'_> {
             let (name, value) = both(name, self.evaluate(value, scope))?;
             Ok((name.as_str().unwrap_or_default().into(), value))
         });
-        let entries: Entries = all_of(evaluated)?.into_iter().collect();
+        let mut entries = Entries::new();
+        for ((key, _), (name, value)) in items.iter().zip(all_of(evaluated)?) {
+            // In HCL's native form the last of a name counts.
+            if matches!(key.kind, ExprKind::JsonString { .. }) && entries.contains_key(&name) {
+                let detail = format!("An attribute named {name:?} was already defined.");
+                return Err(Diagnostic::new("Duplicate object attribute", detail, key.span).into());
+            }
+            entries.insert(name, value);
+        }
         Ok(Value::object(entries))
     }
 

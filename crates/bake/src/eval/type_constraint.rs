@@ -9,6 +9,7 @@ use crate::value::{Type, Value};
 
 const KEYWORDS: [&str; 4] = ["any", "string", "number", "bool"];
 const CONSTRUCTORS: [&str; 5] = ["list", "set", "map", "tuple", "object"];
+const OPTIONAL: &str = "optional";
 const SUMMARY: &str = "Invalid type specification";
 
 /// The type that an expression names.
@@ -65,6 +66,11 @@ fn constructed(name: &str, arguments: &[Expr], expr: &Expr) -> Result<Type, Diag
     if KEYWORDS.contains(&name) {
         return wrong(format!("Primitive type keyword {name:?} does not expect arguments."));
     }
+    if name == OPTIONAL {
+        return wrong(format!(
+            "Keyword {name:?} is valid only as a modifier for object type attributes."
+        ));
+    }
     if !CONSTRUCTORS.contains(&name) {
         return wrong(format!("Keyword {name:?} is not a valid type constructor."));
     }
@@ -91,11 +97,27 @@ fn constructed(name: &str, arguments: &[Expr], expr: &Expr) -> Result<Type, Diag
                     let detail = "Object constructor map keys must be attribute names.";
                     return Err(Diagnostic::new(SUMMARY, detail, key.span).into());
                 };
-                types.insert(name, type_constraint(of)?);
+                types.insert(name, attribute(of)?);
             }
             Ok(Type::Object(Arc::new(types)))
         }
         ("tuple", _) => wrong("Tuple type constructor requires a list of element types.".to_owned()),
         _ => wrong("Object type constructor requires a map whose keys are attribute names and whose values are the corresponding attribute types.".to_owned()),
     }
+}
+
+/// The type of an attribute of an object, which may be optional.
+fn attribute(expr: &Expr) -> Result<Type, Diagnostics> {
+    let ExprKind::Call { name, arguments, .. } = &expr.kind else {
+        return type_constraint(expr);
+    };
+    if &**name != OPTIONAL {
+        return type_constraint(expr);
+    }
+    let detail = match arguments.as_slice() {
+        [of] => return Ok(Type::Optional(type_constraint(of)?.into())),
+        [] => "Optional attribute modifier requires the attribute type as its argument.",
+        _ => "Optional attribute modifier expects only one argument: the attribute type.",
+    };
+    Err(Diagnostic::new(SUMMARY, detail, expr.span).into())
 }

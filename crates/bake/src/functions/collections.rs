@@ -236,7 +236,7 @@ fn flatten(items: &[Value], flat: &mut Vec<Value>, call: &Call<'_>) -> Result<()
 
 fn indexable(call: &Call<'_>) -> Result<(), FunctionError> {
     match call.value(0)? {
-        Value::List(..) | Value::Tuple(_) | Value::Map(..) => Ok(()),
+        Value::List(..) | Value::Tuple(_) | Value::Map(..) | Value::Object(_) => Ok(()),
         _ => Err(FunctionError::at(0, "collection must be a list, a map or a tuple")),
     }
 }

@@ -1,4 +1,4 @@
-//! Base64, JSON, CSV and URLs, and the functions of byte strings, which nothing here makes.
+//! Base64, JSON, CSV and URLs, and the bytes of texts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,15 +24,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("base64encode", &STR, |call| {
         Ok(Value::string(&STANDARD.encode(call.text(0)?)))
     }),
-    function("byteslen", &[parameter("buf", Kind::Any)], bytes_required),
+    function("byteslen", &[parameter("buf", Kind::String)], |call| {
+        Ok(Value::integer(call.text(0)?.len() as i64))
+    }),
     function(
         "bytesslice",
         &[
-            parameter("buf", Kind::Any),
+            parameter("buf", Kind::String),
             parameter("offset", Kind::Number),
             parameter("length", Kind::Number),
         ],
-        bytes_required,
+        bytes_slice,
     ),
     function("csvdecode", &STR, csv_decode),
     function("jsondecode", &STR, |call| {
@@ -51,9 +53,23 @@ pub(super) fn without_line_breaks(text: &str) -> String {
     text.replace(['\r', '\n'], "")
 }
 
-fn bytes_required(call: &Call<'_>) -> Outcome {
-    let is = call.value(0)?.type_of().friendly();
-    Err(FunctionError::at(0, format!("bytes required, but have {is}")))
+fn bytes_slice(call: &Call<'_>) -> Outcome {
+    let text = call.text(0)?;
+    let number = |at| {
+        let number = call.integer(at)?;
+        usize::try_from(number).map_err(|_| FunctionError::at(at, "offset and length must be non-negative"))
+    };
+    let (offset, length) = (number(1)?, number(2)?);
+    let end = offset.saturating_add(length);
+    if end > text.len() {
+        return Err(FunctionError::from(format!(
+            "offset {offset} + length {length} is greater than total buffer length {}",
+            text.len()
+        )));
+    }
+    let slice = text.get(offset..end);
+    let slice = slice.ok_or_else(|| FunctionError::from("the slice begins or ends within a character"))?;
+    Ok(Value::string(slice))
 }
 
 /// For the query of a URL: a space is a plus sign.

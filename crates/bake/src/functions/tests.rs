@@ -1,6 +1,7 @@
 //! What functions give, by the documentation of the peers: an expression, and its value as JSON or the end of its error.
 
 use crate::config::{File, Inputs, read};
+use crate::model::Target;
 use crate::resolve::{Selection, resolve};
 
 use super::Host;
@@ -8,8 +9,13 @@ use super::Host;
 /// An expression's value as JSON text, or the message of its error.
 fn value(expression: &str) -> Result<String, String> {
     let text = format!("target \"t\" {{\n  args = {{\n    a = jsonencode({expression})\n  }}\n}}\n");
+    resolved("docker-bake.hcl", text).map(|target| target.args["a"].clone())
+}
+
+/// The target `t` of a file.
+fn resolved(name: &str, text: String) -> Result<Target, String> {
     let files = [File {
-        name: "docker-bake.hcl".to_owned(),
+        name: name.to_owned(),
         text,
     }];
     let inputs = Inputs {
@@ -30,7 +36,7 @@ fn value(expression: &str) -> Result<String, String> {
         ..Selection::default()
     };
     let resolved = resolve(&definition.config, &selection).map_err(|error| error.to_string())?;
-    Ok(resolved.targets["t"].args["a"].clone())
+    Ok(resolved.targets["t"].clone())
 }
 
 /// Each row: an expression and its value, `!` before a part of its error.
@@ -190,10 +196,14 @@ fn collections() {
         (r#"coalescelist()"#, "!at least one argument is required"),
         (r#"contains("abc", "a")"#, "!argument must be list, tuple, or set"),
         (r#"hasindex([1], 0) && !hasindex([1], 1)"#, "true"),
-        (
-            r#"hasindex({ a = 1 }, "a")"#,
-            "!collection must be a list, a map or a tuple",
-        ),
+        (r#"hasindex({ a = 1 }, "a") && !hasindex({ a = 1 }, "b")"#, "true"),
+        (r#"hasindex("abc", 0)"#, "!collection must be a list, a map or a tuple"),
+        (r#"index({ foo = "bar", baz = "qux" }, "baz")"#, r#""qux""#),
+        (r#"[byteslen("Docker"), byteslen("é")]"#, "[6,2]"),
+        (r#"bytesslice("Docker", 0, 3)"#, r#""Doc""#),
+        (r#"bytesslice("Docker", 4, 3)"#, "!greater than total buffer length 6"),
+        (r#"bytesslice("Docker", -1, 3)"#, "!must be non-negative"),
+        (r#"bytesslice("é", 0, 1)"#, "!within a character"),
         (r#"index(["a"], 0)"#, r#""a""#),
         (r#"length([1, 2])"#, "2"),
         (r#"length(convert({ a = 1 }, map(number)))"#, "1"),
@@ -445,4 +455,20 @@ fn ciphertexts_of_rsa() {
     assert_eq!(decrypted(ciphertext).as_deref(), Ok("\"message\""));
     let error = decrypted("AAAA\n").expect_err("no ciphertext");
     assert!(error.contains("failed to decrypt"), "{error}");
+}
+
+#[test]
+fn objects_of_the_json_form_name_an_attribute_once() {
+    let args = |args: &str| {
+        resolved(
+            "docker-bake.json",
+            format!(r#"{{"target": {{"t": {{"args": {args}}}}}}}"#),
+        )
+    };
+    assert!(args(r#"{"a": "1", "b": "2"}"#).is_ok());
+    let error = args(r#"{"a": "1", "a": "2"}"#).expect_err("twice");
+    assert!(
+        error.contains("An attribute named \"a\" was already defined."),
+        "{error}"
+    );
 }

@@ -108,6 +108,13 @@ pub struct Target {
     pub context_base: Option<String>,
 }
 
+impl Target {
+    /// The text of the Dockerfile, if the target gives one. An empty one is none.
+    pub fn inline_dockerfile(&self) -> Option<&str> {
+        self.dockerfile_inline.as_deref().filter(|text| !text.is_empty())
+    }
+}
+
 fn none_or_empty<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_none_or(Vec::is_empty)
 }

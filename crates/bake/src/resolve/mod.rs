@@ -276,9 +276,11 @@ impl Config {
     pub(crate) fn unknown_target(&self, name: &str) -> BakeError {
         let groups = self.groups.iter().map(|group| group.name.as_str());
         let targets = self.targets.iter().map(|target| target.name.as_str());
+        let others = groups.chain(targets).filter(|other| *other != name);
         BakeError::UnknownTarget {
             name: name.to_owned(),
-            meant: suggestion(name, groups.chain(targets)).map(str::to_owned),
+            is_group: self.group(name).is_some(),
+            meant: suggestion(name, others).map(str::to_owned),
         }
     }
 }

@@ -46,6 +46,9 @@ const SINGLE: [&str; 12] = [
     "target",
 ];
 
+/// Keys that are true if they stand alone.
+const FLAGS: [&str; 4] = ["load", "no-cache", "pull", "push"];
+
 /// Keys that need a name behind them.
 const NAMED: [&str; 6] = ["args", "contexts", "extra-hosts", "labels", "resources", "secret"];
 
@@ -85,7 +88,7 @@ impl Overrides {
         let [pattern, attribute, ..] = parts.as_slice() else {
             return Err(failed(format!("invalid override key {key}, expected target.name")));
         };
-        if value.is_none() && *attribute != "args" {
+        if value.is_none() && *attribute != "args" && !FLAGS.contains(attribute) {
             return Err(failed(format!("invalid override {text}, expected target.name=value")));
         }
         let names = expanded(config, pattern)?;
@@ -94,6 +97,7 @@ impl Overrides {
         }
         let value = match (value, parts.get(2)) {
             (Some(value), _) => value.to_owned(),
+            (None, _) if FLAGS.contains(attribute) => "true".to_owned(),
             (None, Some(name)) => match selection.environment.get(*name) {
                 Some(value) => value.clone(),
                 None => return Ok(()),

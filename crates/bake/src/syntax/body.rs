@@ -66,13 +66,50 @@ fn body(cursor: &mut Cursor<'_>, opened: Option<Span>, missing: Span) -> Parsed<
             cursor.next();
             let attribute = attribute(cursor, name, name_span)?;
             found.attributes.push(attribute);
-            line_end(cursor, opened.is_some())?;
+            line_end(cursor, "argument", "An argument")?;
         } else {
             let block = cursor.nested(|cursor| block(cursor, name, name_span))?;
             found.blocks.push(block);
-            line_end(cursor, opened.is_some())?;
+            line_end(cursor, "block definition", "A block")?;
         }
     }
+}
+
+/// What stands in a block of one line: one argument.
+fn one_line(cursor: &mut Cursor<'_>, missing: Span) -> Parsed<Body> {
+    let Some((name, name_span)) = cursor.take_identifier() else {
+        return cursor.error(
+            "Argument or block definition required",
+            "An argument or block definition is required here.",
+        );
+    };
+    cursor.skip()?;
+    if !cursor.starts_with("=") || cursor.starts_with("==") {
+        return Err(Box::new(
+            Diagnostic::new(
+                "Argument definition required",
+                "A block in one line can contain only a single argument.",
+                name_span,
+            )
+            .hint(format!(
+                "to set a value, write {name} = …; a nested block stands on a line of its own"
+            )),
+        ));
+    }
+    cursor.next();
+    let attribute = attribute(cursor, name, name_span)?;
+    cursor.skip()?;
+    if !cursor.take("}") {
+        return cursor.error(
+            "Invalid single-argument block definition",
+            "A block in one line must end with a closing brace right behind its single argument.",
+        );
+    }
+    Ok(Body {
+        attributes: vec![attribute],
+        blocks: Vec::new(),
+        missing,
+    })
 }
 
 fn attribute(cursor: &mut Cursor<'_>, name: Arc<str>, name_span: Span) -> Parsed<Attribute> {
@@ -86,15 +123,15 @@ fn attribute(cursor: &mut Cursor<'_>, name: Arc<str>, name_span: Span) -> Parsed
     })
 }
 
-/// A definition ends its line; in a block of one line, the closing brace may follow.
-fn line_end(cursor: &mut Cursor<'_>, in_block: bool) -> Parsed<()> {
+/// A definition ends its line.
+fn line_end(cursor: &mut Cursor<'_>, what: &str, subject: &str) -> Parsed<()> {
     cursor.skip()?;
-    if cursor.is_at_end() || cursor.take_line_end() || (in_block && cursor.starts_with("}")) {
+    if cursor.is_at_end() || cursor.take_line_end() {
         return Ok(());
     }
     cursor.error(
-        "Missing newline after argument",
-        "An argument definition must end with a newline.",
+        &format!("Missing newline after {what}"),
+        format!("{subject} definition must end with a newline."),
     )
 }
 
@@ -115,7 +152,13 @@ fn block(cursor: &mut Cursor<'_>, kind: Arc<str>, kind_span: Span) -> Parsed<Blo
             Some('{') => {
                 let opening = cursor.here();
                 cursor.next();
-                let body = body(cursor, Some(opening), opening.start_point())?;
+                cursor.skip()?;
+                let goes_on = ["}", "\n", "\r\n"].iter().any(|end| cursor.starts_with(end));
+                let body = if goes_on || cursor.is_at_end() {
+                    body(cursor, Some(opening), opening.start_point())?
+                } else {
+                    one_line(cursor, opening.start_point())?
+                };
                 return Ok(Block {
                     kind,
                     labels,
@@ -142,6 +185,43 @@ fn block(cursor: &mut Cursor<'_>, kind: Arc<str>, kind_span: Span) -> Parsed<Blo
                     return Err(Box::new(diagnostic.hint(hint)));
                 }
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Sources;
+
+    fn summary(text: &str) -> Option<String> {
+        let file = Sources::default().add("x.hcl", text);
+        parse_native(text, file).err().map(|diagnostic| diagnostic.summary)
+    }
+
+    #[test]
+    fn a_block_in_one_line_has_one_argument() {
+        for text in [
+            "a {}",
+            "a { b = 1 }",
+            "a { /* c */ b = 1 } # d",
+            "a { # b\n}",
+            "a \"l\" {\r\n  b = 1\r\n}\r\n",
+            "a {\n  b {}\n}",
+        ] {
+            assert_eq!(summary(text), None, "{text}");
+        }
+        for (text, expected) in [
+            ("a { b = 1 c = 2 }", "Invalid single-argument block definition"),
+            ("a { b = 1\n}", "Invalid single-argument block definition"),
+            ("a { b { c = 1 } }", "Argument definition required"),
+            ("a { b {} }", "Argument definition required"),
+            ("a { 1 }", "Argument or block definition required"),
+            ("a {\n  b = 1 }", "Missing newline after argument"),
+            ("a {\n  b {} }", "Missing newline after block definition"),
+            ("a {} b {}", "Missing newline after block definition"),
+        ] {
+            assert_eq!(summary(text).as_deref(), Some(expected), "{text}");
         }
     }
 }

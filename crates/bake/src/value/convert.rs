@@ -57,7 +57,8 @@ pub fn mismatch(is: &Type, wanted: &Type) -> String {
 pub fn convert(value: &Value, wanted: &Type) -> Result<Value, ConversionError> {
     match (value, wanted) {
         (value, Type::Any) => Ok(value.clone()),
-        (Value::Null(_), wanted) => Ok(Value::Null(wanted.clone())),
+        (value, Type::Optional(wanted)) => convert(value, wanted),
+        (Value::Null(_), wanted) => Ok(Value::Null(wanted.of_values())),
         (Value::String(_), Type::String) | (Value::Number(_), Type::Number) | (Value::Bool(_), Type::Bool) => {
             Ok(value.clone())
         }
@@ -109,7 +110,7 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, ConversionError> {
                         .map_err(|error| error.within(format_args!("element {name:?}")))
                 })
                 .collect::<Result<Entries, _>>()?;
-            Ok(Value::Map(wanted, Arc::new(entries)))
+            Ok(Value::Map(wanted.of_values(), Arc::new(entries)))
         }
         (Value::Map(_, entries) | Value::Object(entries), Type::Object(fields)) => object(entries, fields),
         _ => Err(ConversionError::of_types(value, wanted)),
@@ -118,9 +119,9 @@ pub fn convert(value: &Value, wanted: &Type) -> Result<Value, ConversionError> {
 
 fn object(entries: &Entries, fields: &BTreeMap<Arc<str>, Type>) -> Result<Value, ConversionError> {
     let missing: Vec<String> = fields
-        .keys()
-        .filter(|name| !entries.contains_key(*name))
-        .map(|name| format!("{name:?}"))
+        .iter()
+        .filter(|(name, of)| !matches!(of, Type::Optional(_)) && !entries.contains_key(*name))
+        .map(|(name, _)| format!("{name:?}"))
         .collect();
     match missing.as_slice() {
         [] => {}
@@ -162,7 +163,7 @@ fn sequence(items: &[Value], wanted: &Type) -> Result<(Type, Vec<Value>), Conver
         .enumerate()
         .map(|(number, item)| convert(item, &wanted).map_err(|error| error.within(format_args!("element {number}"))))
         .collect::<Result<_, _>>()?;
-    Ok((wanted, items))
+    Ok((wanted.of_values(), items))
 }
 
 fn common(types: &[Type], value: &Value, wanted: &Type) -> Result<Type, ConversionError> {
@@ -270,6 +271,33 @@ mod tests {
         entries.insert("foo".into(), Value::tuple(vec![]));
         let error = convert(&Value::object(entries), &Type::Map(Type::String.into())).expect_err("no string");
         assert_eq!(error.message, "element \"foo\": string required, but have tuple");
+    }
+
+    #[test]
+    fn objects_may_do_without_optional_attributes() {
+        let inner = Type::Object(Arc::new(BTreeMap::from([(
+            "x".into(),
+            Type::Optional(Type::Number.into()),
+        )])));
+        let wanted = Type::Object(Arc::new(BTreeMap::from([
+            ("a".into(), Type::String),
+            ("b".into(), Type::Optional(inner.into())),
+        ])));
+        let object = |entries: &[(&str, Value)]| {
+            Value::object(
+                entries
+                    .iter()
+                    .map(|(name, value)| ((*name).into(), value.clone()))
+                    .collect(),
+            )
+        };
+        let without = convert(&object(&[("a", Value::integer(1))]), &wanted).expect("fits");
+        assert_eq!(without.type_of(), wanted.of_values());
+        let with = object(&[("a", Value::string("")), ("b", object(&[("x", Value::string("2"))]))]);
+        let list = convert(&Value::tuple(vec![without, with]), &Type::List(wanted.clone().into())).expect("fits");
+        assert_eq!(list.type_of(), Type::List(wanted.of_values().into()));
+        let error = convert(&object(&[]), &wanted).expect_err("a is missing");
+        assert_eq!(error.message, "attribute \"a\" is required");
     }
 
     #[test]

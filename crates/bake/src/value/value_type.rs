@@ -24,6 +24,8 @@ pub enum Type {
     Tuple(Arc<[Type]>),
     /// Values of these types by name.
     Object(Arc<BTreeMap<Arc<str>, Type>>),
+    /// Of an attribute that an object may do without. It stands only in type constraints: no value is of this type.
+    Optional(Arc<Type>),
 }
 
 impl Type {
@@ -39,6 +41,7 @@ impl Type {
             Type::Map(item) => format!("map of {}", item.friendly()),
             Type::Tuple(_) => "tuple".to_owned(),
             Type::Object(_) => "object".to_owned(),
+            Type::Optional(of) => of.friendly(),
         }
     }
 
@@ -46,6 +49,7 @@ impl Type {
     pub fn friendly_constraint(&self) -> String {
         match self {
             Type::Any => "any type".to_owned(),
+            Type::Optional(of) => of.friendly_constraint(),
             Type::List(item) if **item == Type::Any => "list of any single type".to_owned(),
             Type::Set(item) if **item == Type::Any => "set of any single type".to_owned(),
             Type::Map(item) if **item == Type::Any => "map of any single type".to_owned(),
@@ -76,7 +80,24 @@ impl Type {
                     .collect();
                 format!("object({{{}}})", entries.join(","))
             }
+            Type::Optional(of) => of.written(),
             primitive => primitive.friendly(),
+        }
+    }
+
+    /// The type of values that fit a constraint.
+    pub fn of_values(&self) -> Type {
+        match self {
+            Type::Any | Type::String | Type::Number | Type::Bool => self.clone(),
+            Type::List(item) => Type::List(item.of_values().into()),
+            Type::Set(item) => Type::Set(item.of_values().into()),
+            Type::Map(item) => Type::Map(item.of_values().into()),
+            Type::Tuple(items) => Type::Tuple(items.iter().map(Type::of_values).collect()),
+            Type::Object(entries) => {
+                let entries = entries.iter().map(|(name, of)| (name.clone(), of.of_values()));
+                Type::Object(Arc::new(entries.collect()))
+            }
+            Type::Optional(of) => of.of_values(),
         }
     }
 }

@@ -36,19 +36,19 @@ pub struct BakeArgs {
     #[arg(long, value_name = "FILE|INPUT=VALUE")]
     pub meta: Vec<String>,
     /// Write what was built to a file, as JSON, by target
-    #[arg(long, value_name = "FILE", overrides_with = "metadata_file")]
+    #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
     /// Print the resolved definition as JSON, and build nothing
     #[arg(long)]
     pub print: bool,
     /// List what the definition has: targets or variables, and `,format=json`
-    #[arg(long, value_name = "WHAT", overrides_with = "list")]
+    #[arg(long, value_name = "WHAT")]
     pub list: Option<String>,
     /// Only check the Dockerfiles: short for --call=check
     #[arg(long)]
     pub check: bool,
     /// What to do with each Dockerfile: build, check, outline or targets, and `,format=json`
-    #[arg(long, value_name = "METHOD", overrides_with = "call")]
+    #[arg(long, value_name = "METHOD")]
     pub call: Option<String>,
     /// Allow what a definition may not do unasked: fs=PATH, fs.read=PATH, fs.write=PATH, ssh, network.host, security.insecure, local-output-delete (repeatable)
     #[arg(long, value_delimiter = ',', value_name = "ENTITLEMENT")]

@@ -29,13 +29,13 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "NAME")]
     pub tag: Vec<String>,
     /// The Dockerfile, or its URL; `-` for standard input [default: Dockerfile in the context]
-    #[arg(short, long, value_name = "FILE", overrides_with = "file")]
+    #[arg(short, long, value_name = "FILE")]
     pub file: Option<String>,
     /// Value of a build argument, NAME=VALUE, or NAME for the environment's value (repeatable)
     #[arg(long, value_name = "ARG")]
     pub build_arg: Vec<String>,
     /// Stage to build instead of the last one
-    #[arg(long, value_name = "STAGE", overrides_with = "target")]
+    #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
     /// Send the image to the registries of its names
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true)]
@@ -56,10 +56,10 @@ pub struct BuildArgs {
     #[arg(short, long)]
     pub quiet: bool,
     /// Write the image's identifier to a file
-    #[arg(long, value_name = "FILE", overrides_with = "iidfile")]
+    #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
     /// Write what was built to a file, as JSON
-    #[arg(long, value_name = "FILE", overrides_with = "metadata_file")]
+    #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
     /// Label of the image, NAME=VALUE (repeatable)
     #[arg(long, value_name = "LABEL")]
@@ -71,7 +71,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE|INPUT=VALUE")]
     pub meta: Vec<String>,
     /// Network of steps that do not say: default, none or host
-    #[arg(long, default_value = "default", overrides_with = "network")]
+    #[arg(long, default_value = "default")]
     pub network: String,
     /// Line of /etc/hosts of steps, HOST:ADDRESS (repeatable)
     #[arg(long, value_name = "HOST:IP")]
@@ -95,7 +95,7 @@ pub struct BuildArgs {
     #[arg(long, value_delimiter = ',')]
     pub allow: Vec<String>,
     /// Size of /dev/shm of steps, such as 128m
-    #[arg(long, overrides_with = "shm_size")]
+    #[arg(long)]
     pub shm_size: Option<String>,
     /// Limit of steps, NAME=SOFT[:HARD] (repeatable)
     #[arg(long)]
@@ -104,19 +104,13 @@ pub struct BuildArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub resource: Vec<String>,
     /// What to do when a step fails: `shell` starts one in the step's root, with its mounts and variables
-    #[arg(
-        long,
-        value_enum,
-        default_value = "fail",
-        overrides_with = "on_error",
-        hide_default_value = true
-    )]
+    #[arg(long, value_enum, default_value = "fail", hide_default_value = true)]
     pub on_error: OnError,
     /// Only check the Dockerfile: short for --call=check
     #[arg(long)]
     pub check: bool,
     /// What to do with the Dockerfile: build, check, outline or targets, and `,format=json`
-    #[arg(long, value_name = "METHOD", default_value = "build", overrides_with = "call")]
+    #[arg(long, value_name = "METHOD", default_value = "build")]
     pub call: String,
     #[command(flatten)]
     pub work: WorkArgs,

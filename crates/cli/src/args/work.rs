@@ -18,6 +18,7 @@ pub enum ProgressMode {
     /// A JSON object for each event
     Rawjson,
     /// Only the digest at the end
+    #[value(alias = "none")]
     Quiet,
 }
 
@@ -25,7 +26,7 @@ pub enum ProgressMode {
 #[derive(Debug, Clone, Default, Args)]
 pub struct WorkArgs {
     /// How progress is shown
-    #[arg(long, value_enum, overrides_with = "progress")]
+    #[arg(long, value_enum)]
     pub progress: Option<ProgressMode>,
     /// Directory with emulators, before all others (repeatable)
     #[arg(long, value_name = "DIR")]
@@ -34,18 +35,12 @@ pub struct WorkArgs {
     #[arg(long, value_name = "N")]
     pub max_parallelism: Option<std::num::NonZero<usize>>,
     /// Stop a step after so long, such as 90s, 10m or 1h30m
-    #[arg(long, value_name = "DURATION", overrides_with = "timeout_step")]
+    #[arg(long, value_name = "DURATION")]
     pub timeout_step: Option<String>,
     /// Say at the end for each step why it ran, or how its result was found
     #[arg(long)]
     pub explain: bool,
     /// Audit images before they are published: warn, error or off [default: warn for several platforms, off for one]
-    #[arg(
-        long,
-        value_enum,
-        value_name = "MODE",
-        overrides_with = "audit",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_enum, value_name = "MODE", hide_possible_values = true)]
     pub audit: Option<AuditMode>,
 }

@@ -118,9 +118,9 @@ fn warn(definition: &Definition) {
     for warning in &definition.warnings {
         let place = warning
             .span
-            .map(|span| definition.sources.describe(span))
+            .map(|span| format!("{}: ", definition.sources.describe(span)))
             .unwrap_or_default();
-        output::talk(&format!("warning: {place}: {}", warning.detail));
+        output::talk(&format!("warning: {place}{}", warning.detail));
         for hint in &warning.hints {
             output::talk(&format!("hint: {hint}"));
         }

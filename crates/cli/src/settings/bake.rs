@@ -318,7 +318,7 @@ fn local_paths(target: &Target) -> Vec<String> {
     }
     let dockerfile = target.dockerfile.as_deref().unwrap_or_default();
     let is_here = dockerfile.starts_with(HERE) || dockerfile.starts_with('/');
-    if target.dockerfile_inline.is_none() && (local(context).is_some() || is_here) && !is_http(dockerfile) {
+    if target.inline_dockerfile().is_none() && (local(context).is_some() || is_here) && !is_http(dockerfile) {
         paths.push(dockerfile_of(target));
     }
     for context in target.contexts.values() {

@@ -69,7 +69,7 @@ impl Origin {
             let context = target.context.as_deref().unwrap_or(".");
             let dockerfile = target.dockerfile.as_deref().unwrap_or_default();
             let is_there = !dockerfile.starts_with(HERE) && !dockerfile.starts_with('/') && !is_http(dockerfile);
-            if local(context).is_some() && target.dockerfile_inline.is_none() && is_there {
+            if local(context).is_some() && target.inline_dockerfile().is_none() && is_there {
                 let message = format!(
                     "target `{name}` has a context in the working directory, and its Dockerfile is with the definition: reading a dockerfile for a remote build invocation is currently not supported"
                 );

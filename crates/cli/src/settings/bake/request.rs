@@ -16,7 +16,7 @@ use crate::build::request::DockerfileAt;
 use crate::build::together::NamedRequest;
 use crate::command_error::{CommandError, ErrorKind};
 use crate::environment::Environment;
-use crate::settings::{self, ContextFiles};
+use crate::settings::{self, ContextFiles, call};
 
 /// What is built, and what that needs.
 pub struct Requests {
@@ -46,7 +46,7 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
         refuse_standard_input(target).map_err(in_target)?;
         let mut words = words(target);
         let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
-        if let (Some(text), true) = (&target.dockerfile_inline, is_local) {
+        if let (Some(text), true) = (target.inline_dockerfile(), is_local) {
             let path = written_inline(&mut inline, name, text)?;
             words.push(format!("--file={}", path.display()));
         }
@@ -59,16 +59,16 @@ pub fn requests(args: &BakeArgs, resolved: &Resolved, environment: &Environment)
                 settings::audit(args.work.audit, platforms, &request.outputs, directory).map_err(in_target)?;
             audited = true;
         }
-        if let Some(text) = &target.dockerfile_inline {
+        if let Some(text) = target.inline_dockerfile() {
             request.plan.file = PathBuf::from(format!("{name}.dockerfile-inline"));
             // The context is elsewhere; the Dockerfile is here.
             if let Some(remote) = &mut request.remote {
                 remote.dockerfile = DockerfileAt::Request;
-                request.dockerfile.clone_from(text);
+                text.clone_into(&mut request.dockerfile);
             }
         }
         files.push(context);
-        if build.call != "build" {
+        if call::call(&build).map_err(in_target)?.method != call::Method::Build {
             calls.insert(name.clone(), build);
         }
         targets.push(NamedRequest {
@@ -205,7 +205,7 @@ fn words(target: &Target) -> Vec<String> {
             words.push(format!("--output={}", output_text(output)));
         }
     }
-    if target.dockerfile_inline.is_none() {
+    if target.inline_dockerfile().is_none() {
         let is_local = target.context.as_deref().is_none_or(|context| local(context).is_some());
         let named = target.dockerfile.as_deref().unwrap_or("Dockerfile");
         let dockerfile = match named.strip_prefix(HERE) {
