@@ -10,14 +10,20 @@ use kiln_store::index::{Entry, EntryKind};
 /// Makes the first name of each file, in the order of the items, the file itself. `entry` gives an item's entry, and
 /// `exchange` moves whatever else belongs to the file from its second argument to its first.
 pub fn settle<T>(items: &mut [T], entry: impl Fn(&mut T) -> &mut Entry, mut exchange: impl FnMut(&mut T, &mut T)) {
-    let mut files: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut links = Vec::new();
     for (position, item) in items.iter_mut().enumerate() {
+        if let EntryKind::Hardlink { target } = &entry(item).kind {
+            links.push((position, target.clone()));
+        }
+    }
+    if links.is_empty() {
+        return;
+    }
+    let mut files: HashMap<Vec<u8>, usize> = HashMap::new();
+    for (position, item) in items.iter_mut().enumerate() {
         let entry = entry(item);
-        match &entry.kind {
-            EntryKind::File { .. } => _ = files.insert(entry.path.clone(), position),
-            EntryKind::Hardlink { target } => links.push((position, target.clone())),
-            _ => {}
+        if let EntryKind::File { .. } = entry.kind {
+            files.insert(entry.path.clone(), position);
         }
     }
     // Where a file went: links to its old name follow it.

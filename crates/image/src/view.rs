@@ -42,6 +42,17 @@ pub struct Found<'a> {
     pub layer: usize,
 }
 
+/// One entry of a directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Child<'a> {
+    /// The path without links.
+    pub path: &'a [u8],
+    /// As [`Found::entry`].
+    pub entry: &'a Entry,
+    /// The layer that it is in, from 0.
+    pub layer: usize,
+}
+
 /// A directory that no layer has an entry for.
 static IMPLIED: LazyLock<Entry> = LazyLock::new(|| Entry {
     path: Vec::new(),
@@ -118,42 +129,33 @@ impl RootView {
     }
 
     /// The entries of a directory, by name. Nothing, if there is no such directory.
-    pub fn children(&self, directory: &[u8]) -> Result<Vec<Found<'_>>, ViewError> {
+    pub fn children(&self, directory: &[u8]) -> Result<Vec<Child<'_>>, ViewError> {
         let Some((resolved, place)) = self.directory(directory)? else {
             return Ok(Vec::new());
         };
+        let prefix = if resolved.is_empty() { 0 } else { resolved.len() + 1 };
         // The top layer that names something decides; None hides it.
-        let mut names: BTreeMap<Vec<u8>, Option<Found<'_>>> = BTreeMap::new();
+        let mut names: BTreeMap<&[u8], Option<Child<'_>>> = BTreeMap::new();
         for number in (place.bottom..self.layers.len()).rev() {
-            for entry in self.layers[number].children(&resolved) {
-                names.entry(entry.name().to_vec()).or_insert_with(|| match entry.kind {
+            let layer = &self.layers[number];
+            for entry in layer.children(&resolved) {
+                names.entry(entry.name()).or_insert_with(|| match entry.kind {
                     EntryKind::Whiteout => None,
-                    _ => Some(Found {
-                        path: entry.path.clone(),
+                    _ => Some(Child {
+                        path: &entry.path,
                         entry,
                         layer: number,
                     }),
                 });
             }
-            let prefix = if resolved.is_empty() { 0 } else { resolved.len() + 1 };
-            // Entries of one implied directory stand together: each is looked at once.
-            let mut implied: &[u8] = &[];
-            for entry in self.layers[number].below(&resolved) {
-                let rest = &entry.path[prefix..];
-                if let Some(slash) = rest.iter().position(|&byte| byte == b'/') {
-                    let path = &entry.path[..prefix + slash];
-                    if path == implied {
-                        continue;
-                    }
-                    implied = path;
-                    names.entry(path[prefix..].to_vec()).or_insert_with(|| {
-                        Some(Found {
-                            path: path.to_vec(),
-                            entry: &IMPLIED,
-                            layer: number,
-                        })
-                    });
-                }
+            for path in layer.implied(&resolved) {
+                names.entry(&path[prefix..]).or_insert_with(|| {
+                    Some(Child {
+                        path,
+                        entry: &IMPLIED,
+                        layer: number,
+                    })
+                });
             }
         }
         Ok(names.into_values().flatten().collect())
@@ -164,11 +166,15 @@ impl RootView {
         let mut all = Vec::new();
         let mut pending = vec![Vec::new()];
         while let Some(directory) = pending.pop() {
-            for found in self.children(&directory)? {
-                if found.entry.is_directory() {
-                    pending.push(found.path.clone());
+            for child in self.children(&directory)? {
+                if child.entry.is_directory() {
+                    pending.push(child.path.to_vec());
                 }
-                all.push(found);
+                all.push(Found {
+                    path: child.path.to_vec(),
+                    entry: child.entry,
+                    layer: child.layer,
+                });
             }
         }
         all.sort_by(|a, b| a.path.cmp(&b.path));

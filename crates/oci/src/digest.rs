@@ -51,12 +51,20 @@ pub enum DigestError {
     Length,
 }
 
-/// A content digest. Always lower-case hexadecimal of the algorithm's full length.
+/// A content digest. Its text is always lower-case hexadecimal of the algorithm's full length.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest {
-    algorithm: Algorithm,
-    hex: Box<str>,
+pub struct Digest(Value);
+
+/// The hash as bytes, in place for the algorithm of nearly every digest: an index holds one for each file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Value {
+    Sha256([u8; 32]),
+    Sha384(Box<[u8; 48]>),
+    Sha512(Box<[u8; 64]>),
 }
+
+/// Room for the hexadecimal form of the longest hash.
+const LONGEST_HEX: usize = 128;
 
 impl Digest {
     /// The SHA-256 digest of `bytes`.
@@ -68,25 +76,44 @@ impl Digest {
 
     /// Wraps the raw output of SHA-256.
     pub fn from_sha256(hash: [u8; 32]) -> Digest {
-        Digest {
-            algorithm: Algorithm::Sha256,
-            hex: hex::encode(hash).into(),
-        }
+        Digest(Value::Sha256(hash))
+    }
+
+    /// Wraps the raw output of an algorithm. None, if it has not that algorithm's length.
+    pub fn from_raw(algorithm: Algorithm, hash: &[u8]) -> Option<Digest> {
+        Some(Digest(match algorithm {
+            Algorithm::Sha256 => Value::Sha256(hash.try_into().ok()?),
+            Algorithm::Sha384 => Value::Sha384(Box::new(hash.try_into().ok()?)),
+            Algorithm::Sha512 => Value::Sha512(Box::new(hash.try_into().ok()?)),
+        }))
     }
 
     /// The algorithm before the colon.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        match self.0 {
+            Value::Sha256(_) => Algorithm::Sha256,
+            Value::Sha384(_) => Algorithm::Sha384,
+            Value::Sha512(_) => Algorithm::Sha512,
+        }
+    }
+
+    /// The hash itself.
+    pub fn raw(&self) -> &[u8] {
+        match &self.0 {
+            Value::Sha256(hash) => hash.as_slice(),
+            Value::Sha384(hash) => hash.as_slice(),
+            Value::Sha512(hash) => hash.as_slice(),
+        }
     }
 
     /// The hexadecimal part after the colon.
-    pub fn hex(&self) -> &str {
-        &self.hex
+    pub fn hex(&self) -> String {
+        hex::encode(self.raw())
     }
 
     /// The first twelve hexadecimal characters: what people are shown.
-    pub fn short(&self) -> &str {
-        &self.hex[..12]
+    pub fn short(&self) -> String {
+        hex::encode(&self.raw()[..6])
     }
 }
 
@@ -114,16 +141,19 @@ impl FromStr for Digest {
         if !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(DigestError::Format);
         }
-        Ok(Digest {
-            algorithm,
-            hex: hex.into(),
-        })
+        let hash = hex::decode(hex).map_err(|_| DigestError::Format)?;
+        Digest::from_raw(algorithm, &hash).ok_or(DigestError::Length)
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm.name(), self.hex)
+        f.write_str(self.algorithm().name())?;
+        f.write_str(":")?;
+        let mut room = [0; LONGEST_HEX];
+        let room = &mut room[..self.algorithm().hex_length()];
+        hex::encode_to_slice(self.raw(), room).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(room).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -178,15 +208,11 @@ impl Hasher {
 
     /// The digest of all bytes added.
     pub fn finish(self) -> Digest {
-        let (algorithm, hex) = match self.0 {
-            State::Sha256(hash) => (Algorithm::Sha256, hex::encode(hash.finalize())),
-            State::Sha384(hash) => (Algorithm::Sha384, hex::encode(hash.finalize())),
-            State::Sha512(hash) => (Algorithm::Sha512, hex::encode(hash.finalize())),
-        };
-        Digest {
-            algorithm,
-            hex: hex.into(),
-        }
+        Digest(match self.0 {
+            State::Sha256(hash) => Value::Sha256(hash.finalize().into()),
+            State::Sha384(hash) => Value::Sha384(Box::new(hash.finalize().into())),
+            State::Sha512(hash) => Value::Sha512(Box::new(hash.finalize().into())),
+        })
     }
 }
 

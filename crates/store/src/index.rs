@@ -158,6 +158,25 @@ impl LayerIndex {
         }
     }
 
+    /// The paths directly below `directory` that other paths lead through, sorted; most of them have entries of their own
+    /// too. Costs as little as [`LayerIndex::children`].
+    pub fn implied<'a>(&'a self, directory: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        let prefix = if directory.is_empty() { 0 } else { directory.len() + 1 };
+        let mut rest = self.below(directory);
+        std::iter::from_fn(move || {
+            loop {
+                let (first, after) = rest.split_first()?;
+                let Some(slash) = first.path[prefix..].iter().position(|byte| *byte == b'/') else {
+                    rest = after;
+                    continue;
+                };
+                let inner = &first.path[..prefix + slash];
+                rest = after_inside(rest, inner);
+                return Some(inner);
+            }
+        })
+    }
+
     /// Sum of the sizes of the regular files, in bytes.
     pub fn total_size(&self) -> u64 {
         let size = |entry: &Entry| match entry.kind {
@@ -186,13 +205,15 @@ impl<'a> Iterator for Children<'a> {
                 self.rest = rest;
                 return Some(first);
             };
-            let inner = &first.path[..self.prefix + slash];
-            let skip = self
-                .rest
-                .partition_point(|entry| compare_to_inside(&entry.path, inner).is_le());
-            self.rest = &self.rest[skip..];
+            self.rest = after_inside(self.rest, &first.path[..self.prefix + slash]);
         }
     }
+}
+
+/// What stands behind the run of paths inside `directory`.
+fn after_inside<'a>(entries: &'a [Entry], directory: &[u8]) -> &'a [Entry] {
+    let skip = entries.partition_point(|entry| compare_to_inside(&entry.path, directory).is_le());
+    &entries[skip..]
 }
 
 /// Where `path` stands relative to the run of paths inside `directory`: before, in it, or after.
@@ -256,6 +277,11 @@ mod tests {
         assert_eq!(paths(index.children(b"")), ["a", "z"]);
         assert_eq!(paths(index.children(b"a")), ["a/b", "a/c"]);
         assert_eq!(paths(index.children(b"implicit")), [""; 0]);
+        let implied = |directory: &[u8]| -> Vec<&[u8]> { index.implied(directory).collect() };
+        assert_eq!(implied(b""), [b"a".as_slice(), b"implicit"]);
+        assert_eq!(implied(b"a"), [b"a/b".as_slice()]);
+        assert_eq!(implied(b"a/b"), [b"a/b/d".as_slice()]);
+        assert_eq!(implied(b"z"), [b""; 0]);
     }
 
     #[test]

@@ -77,6 +77,7 @@ mod blob;
 mod cache_mount;
 mod cache_record;
 mod collect;
+mod cursor;
 mod database;
 mod document;
 mod document_kind;
@@ -112,6 +113,7 @@ pub use collect::{
     BackgroundCollection, Class, Classes, CollectFilter, CollectOptions, CollectPolicy, Collected, ItemKind, KindUsage,
     Limits, Size, SizeError, StoreItem, UnknownClass, Usage, human_size,
 };
+pub use cursor::Cursor;
 pub use document_kind::{Ageing, DocumentKind, KINDS, Keeps};
 pub use error::StoreError;
 pub use history::{BuildId, BuildIdError, BuildJournal, BuildState, HistoryLimit};

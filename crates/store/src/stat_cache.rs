@@ -7,6 +7,7 @@
 //! does the same for its "racily clean" entries.)
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use rustix::time::ClockId;
 
 use crate::StoreError;
 use crate::blob::note_use;
+use crate::cursor::Cursor;
 use crate::store::Store;
 use crate::wire::{WireError, WireReader, WireWriter};
 
@@ -57,7 +59,10 @@ pub struct StatCache {
     loaded_ns: i64,
     /// Counts the saves.
     generation: u64,
-    entries: HashMap<Vec<u8>, Remembered>,
+    loaded: Loaded,
+    cursor: Cursor,
+    /// What was added or found anew in this build.
+    added: HashMap<Vec<u8>, Remembered>,
     changed: bool,
 }
 
@@ -110,12 +115,12 @@ impl Store {
         let context = path.as_os_str().as_bytes().to_vec();
         let file = self.layout().context(&context);
         let loaded_ns = file_clock_now();
-        let (generation, entries) = match std::fs::read(&file) {
+        let (generation, loaded) = match std::fs::read(&file) {
             Ok(bytes) => {
                 if let Ok(metadata) = std::fs::symlink_metadata(&file) {
                     note_use(&file, &metadata);
                 }
-                decode(&bytes, &context).unwrap_or_else(|error| {
+                decode(bytes, &context).unwrap_or_else(|error| {
                     tracing::warn!(path = %file.display(), ?error, "a stat cache is damaged and begins anew");
                     Default::default()
                 })
@@ -129,42 +134,47 @@ impl Store {
             context,
             loaded_ns,
             generation: generation + 1,
-            entries,
+            loaded,
+            cursor: Cursor::default(),
+            added: HashMap::new(),
             changed: false,
         })
     }
 }
 
 impl StatCache {
-    /// The digest of the file at `path` (relative to the context), if it is remembered with this very stamp.
+    /// The digest of the file at `path` (relative to the context), if it is remembered with this very stamp. Costs
+    /// least for paths in their order.
     pub fn lookup(&mut self, path: &[u8], stamp: &FileStamp) -> Option<Digest> {
         let generation = self.generation;
-        let found = self.entries.get_mut(path).filter(|found| found.stamp == *stamp)?;
+        let found = match self.added.get_mut(path) {
+            Some(added) => Some(added),
+            None => self.loaded.find(path, &self.cursor),
+        };
+        let found = found.filter(|found| found.stamp == *stamp)?;
         found.used = generation;
         Some(found.digest.clone())
     }
 
     /// Remembers the digest of a file. `stamp` must have been taken before the file was read.
     pub fn insert(&mut self, path: &[u8], stamp: FileStamp, digest: Digest) {
-        self.entries.insert(
-            path.to_vec(),
-            Remembered {
-                stamp,
-                digest,
-                used: self.generation,
-            },
-        );
+        let remembered = Remembered {
+            stamp,
+            digest,
+            used: self.generation,
+        };
+        self.added.insert(path.to_vec(), remembered);
         self.changed = true;
     }
 
     /// How many files are remembered.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.all().count()
     }
 
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.all().next().is_none()
     }
 
     /// Keeps the cache for later builds, if something was added. Two processes that save the same context's cache:
@@ -178,14 +188,29 @@ impl StatCache {
         Ok(())
     }
 
+    /// Everything with its path: what was loaded, in order, less what was found anew, and then that.
+    fn all(&self) -> impl Iterator<Item = (&[u8], &Remembered)> {
+        let loaded = self.loaded.entries.iter().map(|(path, remembered)| {
+            let path = &self.loaded.bytes[path.clone()];
+            (path, remembered)
+        });
+        loaded
+            .filter(|(path, _)| self.added.is_empty() || !self.added.contains_key(*path))
+            .chain(
+                self.added
+                    .iter()
+                    .map(|(path, remembered)| (path.as_slice(), remembered)),
+            )
+    }
+
     /// The cache as bytes: the magic `KLSC` and a version byte, the context's path, the generation, the entries
     /// (sorted by path), a CRC-32. Only what a later build may trust is written.
     fn encode(&self) -> Vec<u8> {
         let keep = |remembered: &Remembered| {
             remembered.stamp.is_older_than(self.loaded_ns) && remembered.used + LONGEST_UNUSED >= self.generation
         };
-        let mut entries: Vec<_> = self.entries.iter().filter(|(_, remembered)| keep(remembered)).collect();
-        entries.sort_by_key(|(path, _)| path.as_slice());
+        let mut entries: Vec<_> = self.all().filter(|(_, remembered)| keep(remembered)).collect();
+        entries.sort_by(|a, b| a.0.cmp(b.0));
         let mut writer = WireWriter::new(MAGIC);
         writer.bytes(&self.context);
         writer.number(self.generation);
@@ -205,11 +230,23 @@ impl StatCache {
     }
 }
 
-type Loaded = (u64, HashMap<Vec<u8>, Remembered>);
+/// What a file held: its bytes, and the entries in the order of their paths, which stay where they are in the bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Loaded {
+    bytes: Vec<u8>,
+    entries: Vec<(Range<usize>, Remembered)>,
+}
 
-/// Reads what [`StatCache::encode`] wrote for `context`. Any bytes are safe to give.
-fn decode(bytes: &[u8], context: &[u8]) -> Result<Loaded, WireError> {
-    let body = WireReader::checked(bytes)?;
+impl Loaded {
+    fn find(&mut self, path: &[u8], cursor: &Cursor) -> Option<&mut Remembered> {
+        let found = cursor.find(&self.entries, path, |(path, _)| &self.bytes[path.clone()])?;
+        Some(&mut self.entries[found].1)
+    }
+}
+
+/// Reads what [`StatCache::encode`] wrote for `context`, with the generation. Any bytes are safe to give.
+fn decode(bytes: Vec<u8>, context: &[u8]) -> Result<(u64, Loaded), WireError> {
+    let body = WireReader::checked(&bytes)?;
     let mut reader = WireReader::new(body.strip_prefix(MAGIC).ok_or(WireError::Invalid)?);
     if reader.bytes()? != context {
         return Err(WireError::Invalid);
@@ -220,9 +257,15 @@ fn decode(bytes: &[u8], context: &[u8]) -> Result<Loaded, WireError> {
         return Err(WireError::Invalid);
     }
     let count = reader.count(SMALLEST_ENTRY)?;
-    let mut entries = HashMap::with_capacity(count.min(64 * 1024));
+    let mut entries: Vec<(Range<usize>, Remembered)> = Vec::with_capacity(count.min(64 * 1024));
+    let mut previous: Option<&[u8]> = None;
     for _ in 0..count {
-        let path = reader.bytes()?.to_vec();
+        let path = reader.bytes()?;
+        if previous.is_some_and(|previous| previous >= path) {
+            return Err(WireError::Invalid);
+        }
+        previous = Some(path);
+        let end = body.len() - reader.remaining();
         let stamp = FileStamp {
             size: reader.number()?,
             mtime_ns: reader.signed()?,
@@ -236,12 +279,12 @@ fn decode(bytes: &[u8], context: &[u8]) -> Result<Loaded, WireError> {
         if used > generation {
             return Err(WireError::Invalid);
         }
-        entries.insert(path, Remembered { stamp, digest, used });
+        entries.push((end - path.len()..end, Remembered { stamp, digest, used }));
     }
     if reader.remaining() > 0 {
         return Err(WireError::Invalid);
     }
-    Ok((generation, entries))
+    Ok((generation, Loaded { bytes, entries }))
 }
 
 /// The time by the clock that the kernel stamps files with: the coarse one, which stands still within a tick.
@@ -396,7 +439,7 @@ mod tests {
             std::fs::write(&file, &bytes[..length]).expect("write");
             assert!(store.stat_cache(context).expect("load").is_empty(), "{length} bytes");
         }
-        assert_eq!(decode(&bytes, b"/other"), Err(WireError::Invalid), "another context's");
+        assert_eq!(decode(bytes, b"/other"), Err(WireError::Invalid), "another context's");
     }
 
     proptest! {
@@ -408,7 +451,7 @@ mod tests {
             bytes.extend_from_slice(&tail);
             bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
             // The checksum is right, so the parser itself is under test.
-            drop(decode(&bytes, b"c"));
+            drop(decode(bytes, b"c"));
         }
     }
 }

@@ -60,8 +60,7 @@ impl WireWriter {
             Algorithm::Sha384 => 2,
             Algorithm::Sha512 => 3,
         });
-        let raw = hex::decode(digest.hex()).expect("a digest is always whole bytes of hexadecimal");
-        self.bytes.extend_from_slice(&raw);
+        self.bytes.extend_from_slice(digest.raw());
     }
 
     /// The bytes alone.
@@ -164,11 +163,7 @@ impl<'a> WireReader<'a> {
             _ => return Err(WireError::Invalid),
         };
         let raw = self.take(algorithm.hex_length() / 2)?;
-        if let Ok(hash) = <[u8; 32]>::try_from(raw) {
-            return Ok(Some(Digest::from_sha256(hash)));
-        }
-        let text = format!("{}:{}", algorithm.name(), hex::encode(raw));
-        text.parse().map(Some).map_err(|_| WireError::Invalid)
+        Digest::from_raw(algorithm, raw).map(Some).ok_or(WireError::Invalid)
     }
 }
 

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_dockerfile::ignore::{PatternError, PatternMatcher};
 use kiln_oci::{Algorithm, Digest, Hasher};
 use kiln_store::index::{LayerIndex, Mtime};
-use kiln_store::{FileStamp, StatCache, Store};
+use kiln_store::{Cursor, FileStamp, StatCache, Store};
 use rustix::fs::{Mode, OFlags};
 
 mod walk;
@@ -57,7 +57,17 @@ pub struct Context {
     matcher: PatternMatcher,
     /// Of each entry of the index that is a regular file: what tells whether it was touched since.
     stamps: Vec<Option<FileStamp>>,
-    cache: Mutex<StatCache>,
+    cursor: Cursor,
+    digests: Mutex<Digests>,
+}
+
+/// What is known of the contents of files.
+#[derive(Debug)]
+struct Digests {
+    /// Of each entry of the index.
+    known: Vec<Option<Digest>>,
+    /// Of earlier builds.
+    cache: StatCache,
 }
 
 impl Context {
@@ -70,31 +80,37 @@ impl Context {
         // Before the first file is looked at: what is written from now on has later times than this cache trusts.
         let cache = store.stat_cache(path).map_err(ContextError::Store)?;
         let walked = walk::walk(path, &directory, &matcher, threads())?;
-        let (entries, stamps) = walked.into_iter().map(|walked| (walked.entry, walked.stamp)).unzip();
+        let (entries, stamps): (Vec<_>, Vec<_>) = walked.into_iter().map(|walked| (walked.entry, walked.stamp)).unzip();
+        let known = vec![None; entries.len()];
         Ok(Context {
             path: path.to_owned(),
             directory,
             index: Arc::new(LayerIndex { entries }),
             matcher,
             stamps,
-            cache: Mutex::new(cache),
+            cursor: Cursor::default(),
+            digests: Mutex::new(Digests { known, cache }),
         })
+    }
+
+    /// Where a regular file is in the index, and what it looked like when the context was read.
+    fn file(&self, path: &[u8]) -> Option<(usize, &FileStamp)> {
+        let position = self.cursor.find(&self.index.entries, path, |entry| &entry.path)?;
+        Some((position, self.stamps[position].as_ref()?))
     }
 
     /// What a regular file looked like when the context was read.
     pub fn stamp(&self, path: &[u8]) -> Option<&FileStamp> {
-        let entries = &self.index.entries;
-        let found = entries.binary_search_by(|entry| entry.path.as_slice().cmp(path));
-        self.stamps.get(found.ok()?)?.as_ref()
+        Some(self.file(path)?.1)
     }
 
     /// Reads those of some files whose digests are not known, several at once, so that [`Context::digest`] finds them.
     pub fn learn_digests(&self, paths: &[&[u8]]) -> Result<(), ContextError> {
-        let unknown: Vec<(&[u8], &FileStamp)> = {
-            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let stamped = paths.iter().filter_map(|path| Some((*path, self.stamp(path)?)));
-            stamped
-                .filter(|(path, stamp)| cache.lookup(path, stamp).is_none())
+        let unknown: Vec<(usize, &FileStamp)> = {
+            let mut digests = self.digests();
+            let files = paths.iter().filter_map(|path| self.file(path));
+            files
+                .filter(|(position, stamp)| digests.find(*position, &self.index, stamp).is_none())
                 .collect()
         };
         let next = AtomicUsize::new(0);
@@ -102,10 +118,10 @@ impl Context {
             let (mut read, mut buffer) = (Vec::new(), vec![0; READ_AT_ONCE]);
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some((path, _)) = unknown.get(at) else {
+                let Some((position, _)) = unknown.get(at) else {
                     return Ok(read);
                 };
-                match self.read_digest(path, &mut buffer) {
+                match self.read_digest(&self.index.entries[*position].path, &mut buffer) {
                     Ok(digest) => read.push((at, digest)),
                     Err(error) => {
                         // The others need not go on.
@@ -126,11 +142,11 @@ impl Context {
             );
             all
         });
-        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut digests = self.digests();
         for part in all {
             for (at, digest) in part? {
-                let (path, stamp) = unknown[at];
-                cache.insert(path, stamp.clone(), digest);
+                let (position, stamp) = unknown[at];
+                digests.learn(position, &self.index, stamp, digest);
             }
         }
         Ok(())
@@ -146,20 +162,15 @@ impl Context {
 
     /// The digest of a file: remembered if the file was not touched since, else read.
     pub fn digest(&self, path: &[u8]) -> Result<Digest, ContextError> {
-        let stamp = self.stamp(path);
-        if let Some(stamp) = stamp
-            && let Some(digest) = self
-                .cache
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .lookup(path, stamp)
+        let file = self.file(path);
+        if let Some((position, stamp)) = file
+            && let Some(digest) = self.digests().find(position, &self.index, stamp)
         {
             return Ok(digest);
         }
         let digest = self.read_digest(path, &mut vec![0; READ_AT_ONCE])?;
-        if let Some(stamp) = stamp {
-            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            cache.insert(path, stamp.clone(), digest.clone());
+        if let Some((position, stamp)) = file {
+            self.digests().learn(position, &self.index, stamp, digest.clone());
         }
         Ok(digest)
     }
@@ -182,8 +193,29 @@ impl Context {
 
     /// Keeps the digests for the next build.
     pub fn save(&self) -> Result<(), ContextError> {
-        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        cache.save().map_err(ContextError::Store)
+        self.digests().cache.save().map_err(ContextError::Store)
+    }
+
+    fn digests(&self) -> MutexGuard<'_, Digests> {
+        // Digests are put in whole, whatever a thread that held them died of.
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Digests {
+    /// The digest of the file at a position of the index.
+    fn find(&mut self, position: usize, index: &LayerIndex, stamp: &FileStamp) -> Option<Digest> {
+        let known = &mut self.known[position];
+        if known.is_none() {
+            *known = self.cache.lookup(&index.entries[position].path, stamp);
+        }
+        known.clone()
+    }
+
+    fn learn(&mut self, position: usize, index: &LayerIndex, stamp: &FileStamp, digest: Digest) {
+        self.cache
+            .insert(&index.entries[position].path, stamp.clone(), digest.clone());
+        self.known[position] = Some(digest);
     }
 }
 

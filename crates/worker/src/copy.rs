@@ -265,11 +265,11 @@ impl<'a> Copying<'a> {
         };
         for entry in &taken {
             let (from, to) = (below(directory, &entry.relative), below(target, &entry.relative));
-            match links.get(&file_at(&from, &entry.entry)) {
+            match links.get(&file_at(&from, entry.entry)) {
                 Some(first) if *first != entry.relative => {
-                    self.put_link(&entry.entry, &below(target, first), to, destination)?
+                    self.put_link(entry.entry, &below(target, first), to, destination)?
                 }
-                _ => self.put(&from, &entry.entry, to, !entry.on_the_way, destination)?,
+                _ => self.put(&from, entry.entry, to, !entry.on_the_way, destination)?,
             }
         }
         Ok(())
@@ -461,7 +461,7 @@ fn file_at(path: &[u8], entry: &Entry) -> Vec<u8> {
 }
 
 /// Files that are copied under several names: where their bytes are, and the first of the names in the order of layers.
-fn shared_files(directory: &[u8], taken: &[Taken]) -> HashMap<Vec<u8>, Vec<u8>> {
+fn shared_files(directory: &[u8], taken: &[Taken<'_>]) -> HashMap<Vec<u8>, Vec<u8>> {
     let linked: HashSet<&[u8]> = taken
         .iter()
         .filter_map(|taken| match &taken.entry.kind {
@@ -473,7 +473,7 @@ fn shared_files(directory: &[u8], taken: &[Taken]) -> HashMap<Vec<u8>, Vec<u8>> 
     for taken in taken.iter().filter(|_| !linked.is_empty()) {
         let mut path = directory.to_vec();
         push_component(&mut path, &taken.relative);
-        let file = file_at(&path, &taken.entry);
+        let file = file_at(&path, taken.entry);
         if !linked.contains(file.as_slice()) {
             continue;
         }

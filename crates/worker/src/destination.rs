@@ -55,6 +55,8 @@ enum Node {
 pub struct Destination<'a> {
     base: &'a RootView,
     added: BTreeMap<Vec<u8>, PlannedEntry>,
+    /// The last directory that is known to be among them with all that leads to it.
+    led_to: Option<Vec<u8>>,
     time: Mtime,
 }
 
@@ -64,6 +66,7 @@ impl<'a> Destination<'a> {
         Destination {
             base,
             added: BTreeMap::new(),
+            led_to: None,
             time,
         }
     }
@@ -168,6 +171,7 @@ impl<'a> Destination<'a> {
         if self.is_directory(path)? == Some(true) && !planned.entry.is_directory() {
             let below = [path.as_slice(), b"/"].concat();
             self.added.retain(|added, _| !added.starts_with(&below));
+            self.led_to = None;
         }
         self.add(planned)
     }
@@ -175,10 +179,20 @@ impl<'a> Destination<'a> {
     /// A layer carries the directories that lead to what it changes, as they are below: their own entries would
     /// otherwise be made anew, with other modes, by whoever unpacks the layer alone.
     fn add(&mut self, planned: PlannedEntry) -> Result<(), DestinationError> {
+        let directory = parent(&planned.entry.path);
+        // Files of one directory mostly come one after the other.
+        if self.led_to.as_deref() != Some(directory) {
+            self.lead_to(directory)?;
+            self.led_to = Some(directory.to_vec());
+        }
+        self.added.insert(planned.entry.path.clone(), planned);
+        Ok(())
+    }
+
+    fn lead_to(&mut self, path: &[u8]) -> Result<(), DestinationError> {
         let mut prefix = Vec::new();
-        let parents: Vec<Vec<u8>> = components(parent(&planned.entry.path)).map(<[u8]>::to_vec).collect();
-        for component in parents {
-            push_component(&mut prefix, &component);
+        for component in components(path) {
+            push_component(&mut prefix, component);
             if self.added.contains_key(&prefix) {
                 continue;
             }
@@ -187,7 +201,6 @@ impl<'a> Destination<'a> {
                     .insert(prefix.clone(), directory(prefix.clone(), mode, owner, self.time));
             }
         }
-        self.added.insert(planned.entry.path.clone(), planned);
         Ok(())
     }
 

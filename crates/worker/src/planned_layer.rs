@@ -104,7 +104,7 @@ pub(crate) fn know_digests(plan: &mut LayerPlan, contexts: &[Arc<Context>]) -> R
 pub(crate) fn recipe(plan: &LayerPlan) -> Digest {
     let mut hasher = kiln_oci::Hasher::new(kiln_oci::Algorithm::Sha256);
     for planned in &plan.entries {
-        hasher.update(entry_text(&planned.entry).as_bytes());
+        hasher.update(&planned.entry.to_bytes());
     }
     hasher.finish()
 }
@@ -128,16 +128,32 @@ pub(crate) fn content_digest(content: &Content, contexts: &[Arc<Context>]) -> Re
     }
 }
 
-fn entry_text(entry: &Entry) -> String {
-    format!(
-        "{:?} {:?} {:o} {}:{} {}.{} {:?}\n",
-        String::from_utf8_lossy(&entry.path),
-        entry.kind,
-        entry.mode,
-        entry.uid,
-        entry.gid,
-        entry.mtime.seconds,
-        entry.mtime.nanos,
-        entry.xattrs
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_image::plan::PlannedEntry;
+
+    fn of_one(path: &[u8]) -> LayerPlan {
+        let entry = Entry {
+            path: path.to_vec(),
+            kind: EntryKind::Fifo,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        };
+        LayerPlan {
+            entries: vec![PlannedEntry {
+                entry,
+                content: Content::None,
+            }],
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_told_apart() {
+        assert_eq!(recipe(&of_one(b"a\xff")), recipe(&of_one(b"a\xff")));
+        assert_ne!(recipe(&of_one(b"a\xff")), recipe(&of_one(b"a\xfe")));
+    }
 }

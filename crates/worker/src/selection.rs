@@ -1,6 +1,9 @@
 //! The digest over what a step takes from one input: paths, types, modes, owners as they will be written, and
 //! contents. Times are part of it only where they are kept.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use kiln_graph::{CopyAction, FileAction, Op, Vertex};
 use kiln_oci::{Algorithm, Digest, Hasher};
 use kiln_solver::Selection;
@@ -81,8 +84,8 @@ impl Collector<'_> {
             if !copy.parents {
                 self.hasher.update(crate::destination::base_name(&selected.matched));
             }
-            let mut found = vec![(Vec::new(), selected.entry.clone())];
-            if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
+            let mut found = vec![(Vec::new(), &selected.entry)];
+            if selected.entry.is_directory() {
                 let taken = filter.contents(self.source, &selected.path);
                 let taken = taken.map_err(|error| copy_error(error.into()))?;
                 found.extend(taken.into_iter().map(|taken| (taken.relative, taken.entry)));
@@ -98,10 +101,10 @@ impl Collector<'_> {
             .select(path, false)
             .map_err(|error| copy_error(error.into()))?;
         for selected in selected {
-            let mut found = vec![(Vec::new(), selected.entry.clone())];
-            if matches!(selected.entry.kind, EntryKind::Directory { .. }) {
+            let mut found = vec![(Vec::new(), &selected.entry)];
+            if selected.entry.is_directory() {
                 let walk = self.source.walk(&selected.path, |relative, entry| {
-                    found.push((relative.to_vec(), entry.clone()));
+                    found.push((relative.to_vec(), entry));
                     true
                 });
                 walk.map_err(|error| copy_error(error.into()))?;
@@ -111,28 +114,30 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn entries(&mut self, root: &[u8], found: Vec<(Vec<u8>, Entry)>, times: bool) -> Result<(), WorkerError> {
-        let placed: Vec<(Vec<u8>, Vec<u8>, Entry)> = found
+    fn entries(&mut self, root: &[u8], found: Vec<(Vec<u8>, &Entry)>, times: bool) -> Result<(), WorkerError> {
+        let placed: Vec<(Vec<u8>, usize, &Entry)> = found
             .into_iter()
             .map(|(relative, entry)| {
-                let mut path = root.to_vec();
-                if !relative.is_empty() {
-                    push_component(&mut path, &relative);
+                if relative.is_empty() {
+                    return (root.to_vec(), root.len(), entry);
                 }
-                (path, relative, entry)
+                let mut path = root.to_vec();
+                push_component(&mut path, &relative);
+                let below = path.len() - relative.len();
+                (path, below, entry)
             })
             .collect();
         let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
         let files = placed.iter().filter(|(_, _, entry)| is_file(entry));
         let files: Vec<&[u8]> = files.map(|(path, _, _)| path.as_slice()).collect();
         self.digests.expect(&files)?;
-        for (path, relative, entry) in placed {
-            let mut value = self.value(&path, &entry)?;
+        for (path, below, entry) in placed {
+            let mut value = self.value(&path, entry)?;
             if times {
                 value.push_str(&format!(" at {}.{}", entry.mtime.seconds, entry.mtime.nanos));
             }
             self.hasher.update(b"\n");
-            self.hasher.update(&relative);
+            self.hasher.update(&path[below..]);
             self.hasher.update(b"\0");
             self.hasher.update(value.as_bytes());
             if self.files.len() <= MAX_NAMED_FILES {
@@ -159,13 +164,16 @@ impl Collector<'_> {
                 match found.map_err(|error| copy_error(error.into()))? {
                     Some(found) => format!(
                         "link of {:?} to file {}",
-                        String::from_utf8_lossy(target),
+                        OsStr::from_bytes(target),
                         self.digests.of(target, found.entry)?
                     ),
                     None => "nothing".to_owned(),
                 }
             }
-            EntryKind::Symlink { target } => format!("link {}", String::from_utf8_lossy(target)),
+            EntryKind::Symlink { target } => match std::str::from_utf8(target) {
+                Ok(text) => format!("link {text}"),
+                Err(_) => format!("symbolic link {:?}", OsStr::from_bytes(target)),
+            },
             EntryKind::CharDevice { major, minor } => format!("character device {major} {minor}"),
             EntryKind::BlockDevice { major, minor } => format!("block device {major} {minor}"),
             EntryKind::Fifo => "fifo".to_owned(),
@@ -176,7 +184,7 @@ impl Collector<'_> {
             text.push_str(&format!(" {}:{}", entry.uid, entry.gid));
         }
         for (name, value) in &entry.xattrs {
-            text.push_str(&format!(" {}={}", String::from_utf8_lossy(name), Digest::sha256(value)));
+            text.push_str(&format!(" {}={}", name.escape_ascii(), Digest::sha256(value)));
         }
         Ok(text)
     }
@@ -186,5 +194,58 @@ fn copy_error(source: CopyError) -> WorkerError {
     WorkerError::Copy {
         source,
         ignored_by: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source_tree::{Place, open_directory};
+    use kiln_image::view::RootView;
+    use kiln_store::index::{LayerIndex, Mtime};
+
+    struct NoFiles;
+
+    impl FileDigests for NoFiles {
+        fn of(&mut self, _path: &[u8], _entry: &Entry) -> Result<Digest, WorkerError> {
+            Ok(Digest::sha256(""))
+        }
+
+        fn expect(&mut self, _paths: &[&[u8]]) -> Result<(), WorkerError> {
+            Ok(())
+        }
+    }
+
+    fn digest_with_link(target: &[u8]) -> Digest {
+        let entry = Entry {
+            path: b"link".to_vec(),
+            kind: EntryKind::Symlink {
+                target: target.to_vec(),
+            },
+            mode: 0o777,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime::default(),
+            xattrs: Vec::new(),
+        };
+        let source = SourceTree {
+            view: RootView::new(vec![std::sync::Arc::new(LayerIndex::new(vec![entry]))]),
+            place: Place::Context(open_directory(std::path::Path::new("/")).expect("the root is there")),
+        };
+        let mut collector = Collector {
+            source: &source,
+            hasher: Hasher::new(Algorithm::Sha256),
+            files: Vec::new(),
+            digests: &mut NoFiles,
+        };
+        collector.copy(&CopyAction::contents(1, "")).expect("it can be read");
+        collector.hasher.finish()
+    }
+
+    #[test]
+    fn links_to_names_that_are_no_text_are_told_apart() {
+        let targets: [&[u8]; 4] = [b"a\xff", b"a\xfe", "a\u{fffd}".as_bytes(), b"a\\xFF"];
+        let digests: std::collections::HashSet<Digest> = targets.into_iter().map(digest_with_link).collect();
+        assert_eq!(digests.len(), targets.len());
     }
 }

@@ -10,7 +10,7 @@ use kiln_oci::Digest;
 use kiln_store::LayerId;
 use kiln_store::index::{Entry, EntryKind};
 
-use crate::destination::{components, push_component};
+use crate::destination::{base_name, components, push_component};
 use crate::layers::Layers;
 use crate::{WorkerError, glob};
 
@@ -95,39 +95,30 @@ impl SourceTree {
     }
 
     /// Everything below a directory with its path relative to it, parents first, in order.
-    pub fn walk(&self, directory: &[u8], mut visit: impl FnMut(&[u8], &Entry) -> bool) -> Result<(), SourceError> {
+    pub fn walk<'a>(
+        &'a self,
+        directory: &[u8],
+        mut visit: impl FnMut(&[u8], &'a Entry) -> bool,
+    ) -> Result<(), SourceError> {
         self.walk_into(directory, &mut Vec::new(), &mut visit)
     }
 
-    fn walk_into(
-        &self,
+    fn walk_into<'a>(
+        &'a self,
         directory: &[u8],
         relative: &mut Vec<u8>,
-        visit: &mut impl FnMut(&[u8], &Entry) -> bool,
+        visit: &mut impl FnMut(&[u8], &'a Entry) -> bool,
     ) -> Result<(), SourceError> {
-        for (name, entry) in self.children(directory)? {
+        let children = self.view.children(directory);
+        for child in children.map_err(|source| view_error(directory, source))? {
             let length = relative.len();
-            push_component(relative, &name);
-            let descend = visit(relative, &entry) && matches!(entry.kind, EntryKind::Directory { .. });
-            if descend {
-                let mut path = directory.to_vec();
-                push_component(&mut path, &name);
-                self.walk_into(&path, relative, visit)?;
+            push_component(relative, base_name(child.path));
+            if visit(relative, child.entry) && child.entry.is_directory() {
+                self.walk_into(child.path, relative, visit)?;
             }
             relative.truncate(length);
         }
         Ok(())
-    }
-
-    fn children(&self, directory: &[u8]) -> Result<Vec<(Vec<u8>, Entry)>, SourceError> {
-        let children = self
-            .view
-            .children(directory)
-            .map_err(|source| view_error(directory, source))?;
-        Ok(children
-            .into_iter()
-            .map(|child| (crate::destination::base_name(&child.path).to_vec(), child.entry.clone()))
-            .collect())
     }
 
     fn matches(&self, directory: &str, pattern: &str) -> Result<Vec<Vec<u8>>, SourceError> {

@@ -16,11 +16,11 @@ use crate::source_tree::{Selected, SourceError, SourceTree, clean};
 
 /// One entry below a directory that is copied.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct Taken<'a> {
     /// Its path relative to the directory.
     pub relative: Vec<u8>,
     /// What is there.
-    pub entry: Entry,
+    pub entry: &'a Entry,
     /// Whether it is a directory that only leads to what is taken: an existing one stays as it is.
     pub on_the_way: bool,
 }
@@ -97,10 +97,10 @@ impl Filter {
     }
 
     /// What is taken of a directory's contents: parents first, in order.
-    pub fn contents(&self, source: &SourceTree, directory: &[u8]) -> Result<Vec<Taken>, SourceError> {
-        let mut taken: Vec<Taken> = Vec::new();
+    pub fn contents<'a>(&self, source: &'a SourceTree, directory: &[u8]) -> Result<Vec<Taken<'a>>, SourceError> {
+        let mut taken: Vec<Taken<'a>> = Vec::new();
         // Directories that are not taken themselves, from the outermost to the innermost.
-        let mut pending: Vec<(Vec<u8>, Entry)> = Vec::new();
+        let mut pending: Vec<(Vec<u8>, &Entry)> = Vec::new();
         source.walk(directory, |relative, entry| {
             pending.retain(|(above, _)| is_below(relative, above));
             let path = String::from_utf8_lossy(relative);
@@ -113,13 +113,13 @@ impl Filter {
                 }));
                 taken.push(Taken {
                     relative: relative.to_vec(),
-                    entry: entry.clone(),
+                    entry,
                     on_the_way: self.include.is_some() && is_directory,
                 });
                 return true;
             }
             if is_directory {
-                pending.push((relative.to_vec(), entry.clone()));
+                pending.push((relative.to_vec(), entry));
             }
             is_directory && self.may_take_below(&path)
         })?;

@@ -207,6 +207,9 @@ fn measure(stage: &Stage, case: &'static Case, options: &Options) -> Result<Meas
             if round == 0 {
                 disk[at] = bytes_on_disk(&state);
             }
+            if case.start == Start::Cold {
+                let_memory_go(&state);
+            }
         }
     }
     // Buildah may have left mounts, which must go. The states themselves stay until all is measured: ext4 gives out inodes
@@ -232,6 +235,27 @@ fn state_name(case: &Case, round: usize) -> String {
     match case.start {
         Start::Cold => format!("{}-{round}", case.name),
         Start::Warm | Start::Touched => case.name.to_owned(),
+    }
+}
+
+/// Lets go of the memory that holds what a run wrote. The next run writes into it again; otherwise it would write into memory
+/// that a virtual machine's host has yet to give it, which takes longer than writing.
+fn let_memory_go(state: &Path) {
+    settle(state);
+    let mut pending = vec![state.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
+                Ok(kind) if kind.is_file() => {
+                    if let Ok(file) = std::fs::File::open(entry.path()) {
+                        // Advice alone: without it the figures are only noisier.
+                        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 }
 

@@ -326,7 +326,7 @@ fn digest_case(table: &Table, case: &Case) -> Option<Verdict> {
             Ok(digest) if case.expects_error("Err") => Err(format!("must be refused, gives {digest}")),
             Ok(digest) => equal(
                 (case.text("Algorithm"), case.text("Encoded")),
-                (digest.algorithm().name(), digest.hex()),
+                (digest.algorithm().name(), digest.hex().as_str()),
             ),
         },
         _ => return None,

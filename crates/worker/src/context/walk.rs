@@ -63,8 +63,15 @@ pub(super) fn walk(
             Ok::<(), ContextError>(())
         })?;
     }
-    walked.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-    Ok(without_empty_hidden(walked))
+    Ok(without_empty_hidden(sorted(walked)))
+}
+
+/// Sorts by path. Each entry is moved once, as they are large.
+fn sorted(walked: Vec<Walked>) -> Vec<Walked> {
+    let mut order: Vec<usize> = (0..walked.len()).collect();
+    order.sort_by(|a, b| walked[*a].entry.path.cmp(&walked[*b].entry.path));
+    let mut walked: Vec<Option<Walked>> = walked.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|at| walked[at].take()).collect()
 }
 
 /// A hidden directory is part of the context only if something below it is.

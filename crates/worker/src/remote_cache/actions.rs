@@ -76,7 +76,7 @@ impl ActionsCache {
 
     /// Entries of another version are never found: it says which form they have.
     fn version() -> String {
-        Digest::sha256("kiln cache 1").hex().to_owned()
+        Digest::sha256("kiln cache 1").hex()
     }
 
     fn index_prefix(&self) -> String {
