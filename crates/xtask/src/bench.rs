@@ -209,6 +209,7 @@ fn measure(stage: &Stage, case: &'static Case, options: &Options) -> Result<Meas
             }
             if case.start == Start::Cold {
                 let_memory_go(&state);
+                let_memory_go(&state.with_extension("tar"));
             }
         }
     }
@@ -240,21 +241,25 @@ fn state_name(case: &Case, round: usize) -> String {
 
 /// Lets go of the memory that holds what a run wrote. The next run writes into it again; otherwise it would write into memory
 /// that a virtual machine's host has yet to give it, which takes longer than writing.
-fn let_memory_go(state: &Path) {
-    settle(state);
-    let mut pending = vec![state.to_owned()];
-    while let Some(directory) = pending.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => pending.push(entry.path()),
-                Ok(kind) if kind.is_file() => {
-                    if let Ok(file) = std::fs::File::open(entry.path()) {
-                        // Advice alone: without it the figures are only noisier.
-                        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-                    }
-                }
-                _ => {}
+fn let_memory_go(written: &Path) {
+    if !written.exists() {
+        return;
+    }
+    settle(written);
+    let mut pending = vec![written.to_owned()];
+    while let Some(path) = pending.pop() {
+        match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+                pending.extend(entries.map(|entry| entry.path()));
             }
+            Ok(metadata) if metadata.is_file() => {
+                if let Ok(file) = std::fs::File::open(&path) {
+                    // Advice alone: without it the figures are only noisier.
+                    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::bench::inputs::{self, failed};
-use crate::bench::tools::{Stage, host_emulates};
+use crate::bench::tools::{Stage, Tool, host_emulates};
 use crate::error::XtaskError;
 
 /// What a tool finds when a run begins.
@@ -307,7 +307,7 @@ impl Case {
                 words.extend(["--output", "type=cacheonly", "--cache-to", &cache].map(str::to_owned));
             }
             Goal::Archive(compression) => {
-                let archive = stage.scratch.path().join("kiln.tar");
+                let archive = self.archive(stage, Tool::Kiln, round);
                 let output = format!("type=oci,dest={},compression={compression}", archive.display());
                 words.extend(["--output".to_owned(), output]);
             }
@@ -326,6 +326,12 @@ impl Case {
         )
     }
 
+    /// A cold build writes an archive that is not there yet, in each round.
+    fn archive(&self, stage: &Stage, tool: Tool, round: usize) -> PathBuf {
+        let round = if self.start == Start::Cold { round } else { 0 };
+        stage.state(tool, &format!("{}-{round}.tar", self.name))
+    }
+
     /// What buildah is told, as a shell script; or why it cannot do this.
     pub(super) fn buildah(&self, stage: &Stage, context: &Path, round: usize) -> Result<String, String> {
         if self.platforms > 1 && !host_emulates() {
@@ -336,7 +342,7 @@ impl Case {
         let build = format!("\"$@\" bud --layers --platform {platforms} --tls-verify=false");
         // A list that is there already would be added to.
         let forget = "\"$@\" manifest rm bench 2>&1 || true";
-        let archive = stage.scratch.path().join("buildah.tar");
+        let archive = self.archive(stage, Tool::Buildah, round);
         Ok(match (self.goal, self.platforms) {
             (Goal::Keep, 1) => format!("{build} -t bench {context}"),
             (Goal::Keep, _) => format!("{forget}; {build} --manifest bench {context}"),
