@@ -106,12 +106,16 @@ impl Series {
         format!("{}; found: {}", shown(&self.processor), shown(&self.cached))
     }
 
-    /// How time grows between the two largest sizes: 1 is linear, 2 quadratic.
+    /// How time grows up to the largest size, from one that is at most half of it: 1 is linear, 2 quadratic. Between sizes
+    /// that are near each other the noise of two runs would be most of it.
     pub(super) fn exponent(&self) -> f64 {
-        match self.points.as_slice() {
-            [.., (n, a), (m, b)] => (b / a).ln() / (*m as f64 / *n as f64).ln(),
-            _ => 0.0,
-        }
+        let Some((largest, time)) = self.points.last() else {
+            return 0.0;
+        };
+        let half = self.points.iter().rev().find(|(size, _)| size * 2 <= *largest);
+        half.map_or(0.0, |(size, before)| {
+            (time / before).ln() / (*largest as f64 / *size as f64).ln()
+        })
     }
 }
 
@@ -178,9 +182,12 @@ pub(super) fn run(arguments: &[String]) -> Result<ExitCode, XtaskError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs of each size.
+const ROUNDS: usize = 3;
+
 /// One size of a series.
 struct Point {
-    /// From an empty state: the median of three, or one that takes long.
+    /// From an empty state: the median of three.
     seconds: f64,
     /// The last of these runs.
     cold: Run,
@@ -192,7 +199,8 @@ fn point(stage: &Stage, kind: &Kind, size: usize) -> Result<Point, XtaskError> {
     let (context, arguments) = build(stage, kind, size)?;
     let log = stage.scratch.path().join("log");
     let mut walls = Vec::new();
-    for round in 0..3 {
+    let mut round = 0;
+    loop {
         let state = stage.state(Tool::Kiln, &format!("{}-{size}-{round}", kind.name));
         let command = || match kind.made {
             Made::Targets => {
@@ -209,15 +217,18 @@ fn point(stage: &Stage, kind: &Kind, size: usize) -> Result<Point, XtaskError> {
         settle(&stage.home);
         let cold = measure::run(command(), &log)?;
         walls.push(cold.wall.as_secs_f64());
-        let last = round == 2 || cold.wall.as_secs() > 5;
-        let found = last.then(|| measure::run(command(), &log)).transpose()?;
-        stage.forget(Tool::Kiln, &state)?;
-        if let Some(found) = found {
-            let seconds = median(std::mem::take(&mut walls));
-            return Ok(Point { seconds, cold, found });
+        round += 1;
+        if round == ROUNDS {
+            let found = measure::run(command(), &log)?;
+            stage.forget(Tool::Kiln, &state)?;
+            return Ok(Point {
+                seconds: median(walls),
+                cold,
+                found,
+            });
         }
+        stage.forget(Tool::Kiln, &state)?;
     }
-    unreachable!("the third round is the last")
 }
 
 /// The context and the arguments of one build.
@@ -290,7 +301,7 @@ fn text(all: &[Series], before: &str, after: &str) -> String {
     let mut text = format!(
         "# Scale\n\nHow the time of a build from an empty store grows with its size. Made by `cargo xtask bench scale --page \
          docs`.\n\nMachine: {}. Load averages before: {before}; after: {after}.\n\n![time against size](scale.svg)\n\nThe \
-         exponent is that of the last two sizes: 1 is linear growth, less is better.\n\n| series | what grows | seconds at each \
+         exponent is that of the growth to the last size from one of at most half: 1 is linear, less is better.\n\n| series | what grows | seconds at each \
          size | exponent | processor milliseconds for one more, from the first to the last size |\n|---|---|---|---|---|\n",
         machine()
     );
@@ -339,6 +350,7 @@ mod tests {
     fn linear_growth_has_the_exponent_one() {
         assert!((series(vec![(1, 9.0), (10, 1.0), (100, 10.0)]).exponent() - 1.0).abs() < 1e-9);
         assert!((series(vec![(10, 1.0), (100, 100.0)]).exponent() - 2.0).abs() < 1e-9);
+        assert!((series(vec![(4, 1.0), (7, 9.0), (8, 2.0)]).exponent() - 1.0).abs() < 1e-9);
     }
 
     #[test]
