@@ -442,6 +442,30 @@ mod tests {
         assert_eq!(decode(bytes, b"/other"), Err(WireError::Invalid), "another context's");
     }
 
+    #[test]
+    fn entries_out_of_order_are_damage() {
+        let file = |paths: [&[u8]; 2]| {
+            let mut writer = WireWriter::new(MAGIC);
+            writer.bytes(b"c");
+            writer.number(1);
+            writer.number(2);
+            for path in paths {
+                writer.bytes(path);
+                (0..6).for_each(|_| writer.number(0));
+                writer.digest(Some(&Digest::sha256(path)));
+                writer.number(1);
+            }
+            decode(writer.finish_with_checksum(), b"c").map(|(_, loaded)| loaded.entries.len())
+        };
+        assert_eq!(file([b"a", b"b"]), Ok(2));
+        assert_eq!(file([b"b", b"a"]), Err(WireError::Invalid));
+        assert_eq!(
+            file([b"a", b"a"]),
+            Err(WireError::Invalid),
+            "a search would find either"
+        );
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(tail: Vec<u8>) {

@@ -1,5 +1,6 @@
 //! `RUN --mount`: what the mounts of a step come to on this machine.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use kiln_graph::{ExecOp, Mount, MountKind, Sharing};
 use kiln_image::unpack::UnpackOptions;
 use kiln_sandbox::{Changes, Secret, StepMount};
 use kiln_solver::Root;
-use kiln_store::{CacheMount, CacheMountUse, ScratchDir, StagedTree};
+use kiln_store::{CacheMount, CacheMountUse};
 use tokio_util::sync::CancellationToken;
 
 use crate::WorkerError;
@@ -55,16 +56,8 @@ pub struct Mounted {
     pub env: Vec<(String, String)>,
     /// The secrets that the step sees.
     pub secrets: Vec<Secret>,
-    held: Vec<Held>,
-}
-
-/// Released when the step has ended.
-#[derive(Debug)]
-#[expect(dead_code, reason = "held for what happens when they are dropped")]
-enum Held {
-    Cache(CacheMount),
-    Changes(StagedTree),
-    Agent(Forwarding, ScratchDir),
+    /// Locked caches, directories for changes and running agents: they end when they are dropped, after the step.
+    held: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 /// What mounts are made from.
@@ -92,7 +85,9 @@ impl MountSources<'_> {
         for mount in in_order(&exec.mounts) {
             self.mount(mount, &caches, &mut mounted).await?;
         }
-        mounted.held.extend(caches.into_values().map(Held::Cache));
+        for cache in caches.into_values() {
+            mounted.held.push(Box::new(cache));
+        }
         Ok(mounted)
     }
 
@@ -129,7 +124,9 @@ impl MountSources<'_> {
                     inside: relative(source),
                     target,
                 });
-                mounted.held.extend(changes.map(Held::Changes));
+                if let Some(changes) = changes {
+                    mounted.held.push(Box::new(changes));
+                }
             }
             MountKind::Cache {
                 source,
@@ -229,7 +226,7 @@ impl MountSources<'_> {
         if first {
             mounted.env.push((AGENT_VARIABLE.into(), mount.target.clone()));
         }
-        mounted.held.push(Held::Agent(forwarding, scratch));
+        mounted.held.push(Box::new((forwarding, scratch)));
         Ok(())
     }
 

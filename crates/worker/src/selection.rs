@@ -150,7 +150,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Everything that is copied of one entry, as text: the mode first, so that a change of it alone can be told.
+    /// Everything that is copied of one entry, as text: the mode first, so that a change of it alone can be told. Names that
+    /// are no text are written with escapes, so that two entries which differ never read the same.
     fn value(&mut self, path: &[u8], entry: &Entry) -> Result<String, WorkerError> {
         let kind = match &entry.kind {
             EntryKind::Directory { .. } => "directory".to_owned(),

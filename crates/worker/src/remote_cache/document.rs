@@ -243,7 +243,7 @@ fn merged_mounts(one: &[CachedMount], other: &[CachedMount], now: i64) -> Vec<Ca
 
 impl std::hash::Hash for CachedLayer {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.diff_id.digest().hex().hash(state);
+        self.diff_id.hash(state);
     }
 }
 

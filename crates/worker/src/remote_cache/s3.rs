@@ -77,7 +77,7 @@ impl S3Cache {
         )
     }
 
-    fn request(&self, method: Method, key: &str, content: &str) -> reqwest::RequestBuilder {
+    fn request(&self, method: Method, key: &str, content: &Digest) -> reqwest::RequestBuilder {
         let settings = &self.settings;
         let amazon = format!("https://s3.{}.amazonaws.com", settings.region);
         let endpoint = settings.endpoint.as_deref().unwrap_or(&amazon).trim_end_matches('/');
@@ -94,7 +94,7 @@ impl S3Cache {
             host: &host,
             path: &path,
             region: &settings.region,
-            content,
+            content: &content.hex(),
             time: &time,
         });
         let mut request = self.client.request(method, format!("{scheme}://{host}{path}"));
@@ -106,7 +106,7 @@ impl S3Cache {
 
     async fn send_empty(&self, method: Method, key: &str) -> Result<Response, CacheError> {
         let nothing = Digest::sha256("");
-        let request = || async { Ok(self.request(method.clone(), key, &nothing.hex())) };
+        let request = || async { Ok(self.request(method.clone(), key, &nothing)) };
         send(&self.name(), PATIENCE, request).await
     }
 
@@ -128,7 +128,7 @@ impl S3Cache {
         let digest = Digest::sha256(&bytes);
         for conditional in [true, false] {
             let request = || async {
-                let request = self.request(Method::PUT, &self.index_key(), &digest.hex());
+                let request = self.request(Method::PUT, &self.index_key(), &digest);
                 let request = match (conditional, expected) {
                     (false, _) => request,
                     (true, Some(tag)) => request.header("if-match", tag),
@@ -164,7 +164,7 @@ impl S3Cache {
     pub(super) async fn put(&self, blob: &Descriptor, store: &Store) -> Result<(), CacheError> {
         // The content's digest is what the signature wants: nothing is hashed again.
         let request = || async {
-            let request = self.request(Method::PUT, &self.blob_key(blob), &blob.digest.hex());
+            let request = self.request(Method::PUT, &self.blob_key(blob), &blob.digest);
             let body = body_of(blob, store, 0, blob.size).await?;
             Ok(request.header("content-length", blob.size).body(body))
         };
